@@ -1,0 +1,170 @@
+//! All that can come out of an [`Agent`](super::Agent).
+
+use core::net::SocketAddr;
+
+use super::input::{CheckId, Port, StreamId, Ticket};
+use crate::{
+    pool::MemberEvent,
+    time::{Duration, Instant},
+};
+
+/// One piece of work for the driver. Ask [`Agent::poll_output`](super::Agent::poll_output) again until it says `Wait`.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a> {
+    /// Send the first `len` octets of the poll buffer. A datagram never waits: send it now or drop and count it.
+    Transmit {
+        /// The socket to send from.
+        port: Port,
+        /// Destination.
+        to: SocketAddr,
+        /// Octets in the buffer given to `poll_output`.
+        len: usize,
+    },
+    /// Open a TCP connection, then report `Open` or `Failed` for `id`.
+    Connect {
+        /// The id to use from now on.
+        id: StreamId,
+        /// Where to.
+        to: Target<'a>,
+        /// What for; decides about TLS and the first byte.
+        purpose: Purpose<'a>,
+        /// Report `Failed` when it takes longer.
+        timeout: Duration,
+    },
+    /// The core has octets to send: call `fill_stream` whenever the socket has room, until it returns 0.
+    Writable {
+        /// The stream.
+        id: StreamId,
+    },
+    /// Offer again the octets that `handle_stream` did not take.
+    Resume {
+        /// The stream.
+        id: StreamId,
+    },
+    /// Send what `fill_stream` has given so far, then close. The id is dead.
+    Close {
+        /// The stream.
+        id: StreamId,
+    },
+    /// Look up `name` and call `handle_resolved`; asked anew at every try, so that moved seeds are found.
+    Resolve {
+        /// Give back with the answer.
+        ticket: Ticket,
+        /// Host name, without port.
+        name: &'a str,
+    },
+    /// Run a check that only the host can run, then call `handle_check`.
+    RunCheck {
+        /// The check.
+        id: CheckId,
+        /// What to run: for std the index of a script, for a device of a closure.
+        check: HostCheck<'a>,
+        /// Report critical when it takes longer.
+        timeout: Duration,
+    },
+    /// Something the owner may want to know.
+    Event(Event<'a>),
+    /// Drained: sleep until then, or until the next input.
+    Wait {
+        /// The earliest deadline; `None`: nothing is due until an input arrives.
+        until: Option<Instant>,
+        /// Which deadline it is, for logs and for the thrift counters.
+        why: Reason,
+    },
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// An address.
+    Address(SocketAddr),
+    /// A name that the driver resolves, and a port.
+    Name(&'a str, u16),
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// A gossip stream (push/pull, TCP ping): no first byte, never TLS.
+    Gossip,
+    /// RPC to a server: the driver does TLS if configured, and sends byte 0 (or opens a yamux stream).
+    Rpc,
+    /// A TCP or HTTP check.
+    Check {
+        /// The server name when the check wants TLS.
+        tls: Option<&'a str>,
+    },
+}
+
+/// A check that the host runs; `key` is what the registration gave ([`CheckKind::Host`](crate::local::CheckKind)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCheck<'a> {
+    /// The check's id, for logs.
+    pub id: &'a str,
+    /// Chooses the script or closure; its meaning is the driver's.
+    pub key: u32,
+}
+
+/// Something the owner may want to know.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A change in the member table.
+    Member(MemberEvent<'a>),
+    /// A user event from any member, once.
+    User {
+        /// Lamport time of the event clock.
+        ltime: u64,
+        /// Event name.
+        name: &'a str,
+        /// Payload.
+        payload: &'a [u8],
+    },
+    /// A command is finished.
+    Finished {
+        /// The command.
+        ticket: Ticket,
+        /// How it went.
+        outcome: Outcome,
+    },
+    /// A service or check changed state or reached the catalog; ask the `local` view for details.
+    Local,
+    /// Events were dropped because the owner did not poll in time: look at the tables instead.
+    Lagged,
+}
+
+/// How a command went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// A join: this many members answered (ours counts as none).
+    Joined(u16),
+    /// It did not work; the text says why.
+    Failed(&'static str),
+}
+
+/// Why the core wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nothing is due.
+    Idle,
+    /// A probe round: next probe, indirect probes, or its end.
+    Probe,
+    /// Queued gossip.
+    Gossip,
+    /// Push/pull with a random member, or a stream's deadline.
+    Stream,
+    /// A suspicion runs out.
+    Suspicion,
+    /// Reaping and reconnecting.
+    Reap,
+    /// Joining or leaving.
+    Join,
+    /// A check is due.
+    Check,
+    /// Anti-entropy or an RPC deadline.
+    Rpc,
+    /// A DNS look-up runs out.
+    Dns,
+}

@@ -1,0 +1,15 @@
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+//! A Lictor agent as one state machine: no heap, no I/O, no clock, no sockets.
+
+pub mod agent;
+pub mod checks;
+pub mod config;
+pub mod dns;
+pub mod local;
+pub mod pool;
+pub mod rand;
+pub mod rpc;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,2 @@
+#![no_std]
+//! Drives `agent-core` over embassy-net.

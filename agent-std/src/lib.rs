@@ -1,0 +1,1 @@
+//! Lictor on an operating system: drivers, servers, HTTP, DNS and the command line around `agent-core`.
