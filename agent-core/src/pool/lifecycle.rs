@@ -366,41 +366,41 @@ impl Pool<'_> {
     /// Goes on leaving: the intent must have spread before our dead message does, or others would call us failed.
     pub(super) fn on_leave_time(&mut self, now: Instant) {
         let alone = self.members.len() == self.members.gone() + 1;
-        if let Leave::Intent { ticket, until } = self.leave {
-            if alone || until <= now || !self.queue.contains(Queue::Intent, None) {
-                let own = self.members.get(MemberId::SELF).incarnation;
-                let (name, limit) = (self.config.name, now + BROADCAST_TIMEOUT);
-                let claim = Claim { node: name, incarnation: own, from: name };
-                self.broadcast(Queue::Member, MemberId::SELF, |w| claim.emit(w, DEAD));
-                self.leave = Leave::Dead { ticket, until: limit };
-                self.members.touch();
-            }
+        if let Leave::Intent { ticket, until } = self.leave
+            && (alone || until <= now || !self.queue.contains(Queue::Intent, None))
+        {
+            let own = self.members.get(MemberId::SELF).incarnation;
+            let (name, limit) = (self.config.name, now + BROADCAST_TIMEOUT);
+            let claim = Claim { node: name, incarnation: own, from: name };
+            self.broadcast(Queue::Member, MemberId::SELF, |w| claim.emit(w, DEAD));
+            self.leave = Leave::Dead { ticket, until: limit };
+            self.members.touch();
         }
-        if let Leave::Dead { ticket, until } = self.leave {
-            if alone || until <= now || !self.queue.contains(Queue::Member, Some(MemberId::SELF)) {
-                let until = now + self.config.timing.leave_propagate;
-                let alive = |slot: &crate::membership::MemberSlot| slot.state == State::Alive;
-                let told = self
-                    .members
-                    .random(&mut self.rng, |_, slot| alive(slot) && slot.is_server())
-                    .or_else(|| self.members.random(&mut self.rng, |_, slot| alive(slot)));
-                self.leave = Leave::Telling { ticket, until };
-                let address = told.map(|id| self.members.get(id).address());
-                let dialled = address.is_some_and(|address| self.dial_exchange(now, address, Role::Leave, false, None));
-                if !dialled {
-                    self.leave = Leave::Lingering { ticket, until: if alone { now } else { until } };
-                }
+        if let Leave::Dead { ticket, until } = self.leave
+            && (alone || until <= now || !self.queue.contains(Queue::Member, Some(MemberId::SELF)))
+        {
+            let until = now + self.config.timing.leave_propagate;
+            let alive = |slot: &crate::membership::MemberSlot| slot.state == State::Alive;
+            let told = self
+                .members
+                .random(&mut self.rng, |_, slot| alive(slot) && slot.is_server())
+                .or_else(|| self.members.random(&mut self.rng, |_, slot| alive(slot)));
+            self.leave = Leave::Telling { ticket, until };
+            let address = told.map(|id| self.members.get(id).address());
+            let dialled = address.is_some_and(|address| self.dial_exchange(now, address, Role::Leave, false, None));
+            if !dialled {
+                self.leave = Leave::Lingering { ticket, until: if alone { now } else { until } };
             }
         }
         match self.leave {
             Leave::Telling { ticket, until } if until <= now => self.leave = Leave::Lingering { ticket, until },
             _ => {}
         }
-        if let Leave::Lingering { ticket, until } = self.leave {
-            if until <= now {
-                self.leave = Leave::Done;
-                self.tell(Event::Finished { ticket, outcome: Outcome::Ok });
-            }
+        if let Leave::Lingering { ticket, until } = self.leave
+            && until <= now
+        {
+            self.leave = Leave::Done;
+            self.tell(Event::Finished { ticket, outcome: Outcome::Ok });
         }
     }
 

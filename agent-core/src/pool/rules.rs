@@ -216,12 +216,12 @@ impl Pool<'_> {
         let intent = self.intents.take(now, node);
         let slot = self.members.get_mut(id);
         slot.set_status(MemberStatus::Alive);
-        if let Some((leave, ltime)) = intent {
-            if ltime > slot.status_ltime {
-                slot.status_ltime = ltime;
-                if leave {
-                    slot.set_status(MemberStatus::Leaving);
-                }
+        if let Some((leave, ltime)) = intent
+            && ltime > slot.status_ltime
+        {
+            slot.status_ltime = ltime;
+            if leave {
+                slot.set_status(MemberStatus::Leaving);
             }
         }
         self.tell(Event::Member(MemberChange::Joined, id));

@@ -490,7 +490,7 @@ impl Pool<'_> {
             });
         }
         let len = u32::from_be_bytes([frame_head[1], frame_head[2], frame_head[3], frame_head[4]]) as usize;
-        if len > MAX_FRAME || len < crypt::OVERHEAD {
+        if !(crypt::OVERHEAD..=MAX_FRAME).contains(&len) {
             count(&mut self.stats.malformed);
             return self.fail_stream(now, at);
         }

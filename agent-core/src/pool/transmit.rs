@@ -118,17 +118,17 @@ impl Pool<'_> {
         let (mut parts, mut lens, mut end) =
             (usize::from(first_len > 0), [0u16; envelope::MAX_PARTS], first + first_len);
         lens[0] = first_len as u16;
-        if let Packet::Ping { member, .. } = packet {
-            if !filled {
-                // A suspect hears of it in the same packet, so that it can refute at once (spec §7.4).
-                let slot = self.members.get(member);
-                let claim =
-                    Claim { node: self.members.name(member), incarnation: slot.incarnation, from: self.config.name };
-                let mut writer = Writer::new(buf.get_mut(end..)?);
-                claim.emit(&mut writer, SUSPECT);
-                let len = writer.finish()?;
-                (lens[1], parts, end) = (len as u16, 2, end + len);
-            }
+        if let Packet::Ping { member, .. } = packet
+            && !filled
+        {
+            // A suspect hears of it in the same packet, so that it can refute at once (spec §7.4).
+            let slot = self.members.get(member);
+            let claim =
+                Claim { node: self.members.name(member), incarnation: slot.incarnation, from: self.config.name };
+            let mut writer = Writer::new(buf.get_mut(end..)?);
+            claim.emit(&mut writer, SUSPECT);
+            let len = writer.finish()?;
+            (lens[1], parts, end) = (len as u16, 2, end + len);
         }
         if filled {
             let room = BUDGET

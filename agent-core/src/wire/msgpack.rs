@@ -342,10 +342,10 @@ impl<'a> Writer<'a> {
 
     /// Overwrites octets that were written before, e.g. a count that is known only now. Nothing happens beyond the end.
     pub fn patch(&mut self, at: usize, octets: &[u8]) {
-        if at.saturating_add(octets.len()) <= self.len {
-            if let Some(place) = self.out.get_mut(at..at + octets.len()) {
-                place.copy_from_slice(octets);
-            }
+        if at.saturating_add(octets.len()) <= self.len
+            && let Some(place) = self.out.get_mut(at..at + octets.len())
+        {
+            place.copy_from_slice(octets);
         }
     }
 
