@@ -9,6 +9,7 @@
 //! process   a running program: log, signals, certain end
 //! peers     where the real agents' programs come from
 //! ports     loopback addresses and ports that nobody uses
+//! scenario  what an agent must do among real ones, whichever program it is
 //! wait      wait for a condition, with a bound
 //! ```
 //!
@@ -16,10 +17,12 @@
 //! needs a real peer installs it or fails; none is skipped.
 
 pub mod cluster;
+pub mod dns;
 pub mod http;
 pub mod peers;
 pub mod ports;
 pub mod process;
+pub mod scenario;
 pub mod serf;
 pub mod subject;
 pub mod wait;

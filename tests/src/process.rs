@@ -4,7 +4,6 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -15,7 +14,8 @@ use crate::{Result, wait};
 /// How many lines of its log a process shows when the test fails.
 const SHOWN_LINES: usize = 60;
 
-/// A program that ends with this value. Its log is printed when the test that owns it panics.
+/// A program that ends with this value. The last lines of its log are then printed, which the test runner shows only
+/// for a failed test.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -102,9 +102,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("--- {}, process {}, its last lines:\n{}", self.name, self.id(), self.last_words());
-        }
+        eprintln!("--- {}, process {}, its last lines:\n{}", self.name, self.id(), self.last_words());
         // Nothing is left to do when it has already ended.
         let _ = self.kill();
     }
