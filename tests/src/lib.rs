@@ -10,6 +10,7 @@
 //! peers     where the real agents' programs come from
 //! ports     loopback addresses and ports that nobody uses
 //! scenario  what an agent must do among real ones, whichever program it is
+//! sim       clusters of the core in virtual time
 //! wait      wait for a condition, with a bound
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod ports;
 pub mod process;
 pub mod scenario;
 pub mod serf;
+pub mod sim;
 pub mod subject;
 pub mod wait;
 
