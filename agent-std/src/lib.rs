@@ -2,4 +2,5 @@
 
 pub mod model;
 pub mod rpc;
+pub mod state;
 pub mod text;
