@@ -8,6 +8,7 @@
 //! send (either key order, every integer width, unknown keys, nil for zero).
 
 pub mod crypt;
+pub mod dns;
 pub mod msgpack;
 pub mod tags;
 
