@@ -21,7 +21,7 @@ const UDP_PLAIN_ANSWERS: u16 = 8;
 /// Consul's limits of a TCP reply: octets, answers, SRV answers.
 const TCP_LIMITS: (usize, u16, u16) = (65_523, 4096, 1024);
 
-/// What Consul keeps free below the byte limit.
+/// What Consul keeps free below the limit without EDNS.
 const SPARE: usize = 7;
 
 /// Name servers in one reply.
@@ -57,12 +57,12 @@ pub fn respond(
     let edns = query.edns.is_some();
     // Names outside the zone are refused without an EDNS record (dns spec §3).
     let query = if matches!(place, Place::Outside) { Query { edns: None, ..query } } else { query };
-    let (bytes, answers) = limits(rules, &query, via);
+    let (bytes, plain, most) = limits(rules, &query, via);
     let cut = bytes.min(out.len());
-    let Some(reply) = Reply::new(&query, bytes - SPARE, rules.compress, &mut out[..cut]) else {
+    let Some(reply) = Reply::new(&query, plain, rules.compress, &mut out[..cut]) else {
         return Outcome::Drop;
     };
-    let mut answer = Answer { rules, dir, rtype: query.rtype, edns, most: answers, reply, cut: false, ask: None };
+    let mut answer = Answer { rules, dir, rtype: query.rtype, edns, most, reply, cut: false, ask: None };
     let scope = match &place {
         Place::Name(lookup) if lookup.kind() == Kind::Query => Scope::Source,
         _ => Scope::World,
@@ -125,14 +125,14 @@ fn refuse(refusal: Unanswerable, out: &mut [u8]) -> Outcome {
     }
 }
 
-/// Octets and answers a reply may have (dns spec §6).
-fn limits(rules: &Rules<'_>, query: &Query<'_>, via: Transport) -> (usize, u16) {
+/// What a reply may have: octets, octets if it were not compressed, answers (dns spec §6).
+fn limits(rules: &Rules<'_>, query: &Query<'_>, via: Transport) -> (usize, usize, u16) {
     let (tcp_octets, tcp_answers, tcp_srv) = TCP_LIMITS;
     let many = if query.rtype == rtype::SRV { tcp_srv } else { tcp_answers };
     match (via, query.edns.map(|edns| usize::from(edns.udp_size))) {
-        (Transport::Tcp, _) => (tcp_octets, many),
-        (Transport::Udp, Some(size)) if size > UDP_PLAIN => (size, many),
-        (Transport::Udp, _) => (UDP_PLAIN, rules.udp_answer_limit.clamp(1, UDP_PLAIN_ANSWERS)),
+        (Transport::Tcp, _) => (tcp_octets, usize::MAX, many),
+        (Transport::Udp, Some(size)) if size > UDP_PLAIN => (size, usize::MAX, many),
+        (Transport::Udp, _) => (UDP_PLAIN, UDP_PLAIN - SPARE, rules.udp_answer_limit.clamp(1, UDP_PLAIN_ANSWERS)),
     }
 }
 

@@ -217,7 +217,9 @@ fn addr(hex: &str, text: Text, len: usize) -> Place {
     let name = Text { len: len as u8, ..text.clone() };
     let value = match (hex.contains('.'), hex.len() / 2) {
         (true, _) => return Place::Nothing,
-        (_, 4 | 16) if hex.len() % 2 == 0 => u128::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+')),
+        (_, 4 | 16) if hex.len().is_multiple_of(2) => {
+            u128::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'))
+        }
         (_, 4 | 16) => None,
         _ => return Place::Addr(None, name),
     };

@@ -123,6 +123,8 @@ pub struct Reply<'o, 'q> {
     at: Mark,
     plain_limit: usize,
     seen: [u16; SEEN],
+    /// Where the newest SRV target stands: its addresses follow at once. 0 for none.
+    target: u16,
     compress: bool,
 }
 
@@ -136,7 +138,7 @@ impl<'o, 'q> Reply<'o, 'q> {
         let tail = out.len().checked_sub(query.edns.as_ref().map_or(0, opt_len)).filter(|&tail| tail >= head)?;
         out.get_mut(HEADER..head)?.copy_from_slice(query.question);
         let at = Mark { head, tail, plain: head, seen: 0, counts: [0; 3] };
-        let mut reply = Reply { out, query: *query, at, plain_limit, seen: [0; SEEN], compress };
+        let mut reply = Reply { out, query: *query, at, plain_limit, seen: [0; SEEN], target: 0, compress };
         let mut offset = HEADER;
         for label in query.labels() {
             reply.remember(offset);
@@ -153,6 +155,7 @@ impl<'o, 'q> Reply<'o, 'q> {
     /// Takes back everything written since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
         self.at = mark;
+        self.target = 0;
     }
 
     /// Records in a section.
@@ -167,7 +170,7 @@ impl<'o, 'q> Reply<'o, 'q> {
         // The first answer is kept even if it is too long without compression.
         let first = section == Section::Answer && before.counts == [0; 3];
         if !fits || (self.at.plain > self.plain_limit && !first) {
-            self.at = before;
+            self.rewind(before);
             return false;
         }
         self.at.counts[section as usize] += 1;
@@ -269,7 +272,10 @@ impl<'o, 'q> Reply<'o, 'q> {
                 self.bytes(&[0, 1])?;
                 self.bytes(&weight.to_be_bytes())?;
                 self.bytes(&port.to_be_bytes())?;
-                self.name(target, keep)?;
+                // Not compressed (RFC 2782), but others may point at it.
+                self.target =
+                    u16::try_from(self.at.head).ok().filter(|&at| usize::from(at) <= MAX_POINTER).unwrap_or(0);
+                self.bytes(target.as_octets())?;
             }
             Data::Pair(key, value) => self.pair(key, value)?,
             Data::Soa { mname, rname, numbers } => {
@@ -299,8 +305,10 @@ impl<'o, 'q> Reply<'o, 'q> {
         let mut at = 0;
         while self.compress && octets.get(at).is_some_and(|&len| len != 0) {
             let suffix = octets.get(at..)?;
-            let known = self.seen.get(..self.at.seen)?.iter().find(|&&seen| self.is_at(usize::from(seen), suffix));
-            if let Some(&known) = known {
+            let seen = self.seen.get(..self.at.seen)?.iter().copied();
+            // Offset 0 is the header, which is no name.
+            let mut known = [self.target].into_iter().chain(seen).filter(|&at| at != 0);
+            if let Some(known) = known.find(|&at| self.is_at(usize::from(at), suffix)) {
                 self.bytes(&(0xc000 | known).to_be_bytes())?;
                 self.at.plain += suffix.len() - 2;
                 return Some(());
