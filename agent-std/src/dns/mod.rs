@@ -11,6 +11,7 @@
 //! SERVFAIL, which makes it try another agent. Settings can be replaced while the port is open.
 
 mod known;
+mod lookup;
 mod recursor;
 mod tcp;
 mod udp;
@@ -34,6 +35,7 @@ use tokio::{
 };
 
 pub use known::{HostAddress, Known, Row};
+pub use lookup::{LookupOptions, RpcSource};
 
 /// Largest UDP reply, whatever an asker advertises: larger ones are fragments that networks lose.
 const MAX_UDP: usize = 4096;
