@@ -8,7 +8,7 @@ use agent_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Failed, HostAddress, LookUp, Row, Source};
+use super::{Failed, LookUp, Row, Source};
 use crate::{
     model::{
         CRITICAL, CheckServiceNode, CheckServiceNodesReply, DcRequest, HealthCheck, Node, NodeRequest,
@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        dns::{Settings, Stats, resolve},
+        dns::{HostAddress, Settings, Stats, resolve},
         model::{Map, Nanos, NodeService, NodeServices, QueryDns, ServiceNode},
         rpc::{BoxFuture, Caller, codec},
     };
