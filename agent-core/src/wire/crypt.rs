@@ -322,6 +322,12 @@ pub struct StreamSealer {
     auth: Authenticator,
 }
 
+impl core::fmt::Debug for StreamSealer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("StreamSealer(..)")
+    }
+}
+
 impl StreamSealer {
     /// A sealer for one frame. Write version octet 1 and the nonce before the first piece.
     pub fn new(key: &Key, nonce: [u8; NONCE], additional: &[&[u8]]) -> Self {
