@@ -10,6 +10,7 @@
 pub mod coordinate;
 pub mod crc;
 pub mod crypt;
+pub mod dns;
 pub mod envelope;
 pub mod gossip;
 pub mod lzw;
