@@ -16,8 +16,8 @@ pub mod gossip;
 pub mod lzw;
 pub mod msgpack;
 pub mod push_pull;
-pub mod serf;
 pub mod rpc;
+pub mod serf;
 pub mod tags;
 
 /// A peer's bytes do not say anything we can use. `Copy`, so that counting it costs nothing.
