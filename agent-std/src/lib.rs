@@ -5,3 +5,4 @@ pub mod model;
 pub mod rpc;
 pub mod state;
 pub mod text;
+pub mod raft;
