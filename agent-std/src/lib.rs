@@ -1,6 +1,7 @@
 //! Lictor on an operating system: drivers, servers, HTTP, DNS and the command line around `agent-core`.
 
 pub mod dns;
+pub mod driver;
 pub mod model;
 pub mod rpc;
 pub mod text;
