@@ -4,4 +4,5 @@ pub mod dns;
 pub mod driver;
 pub mod model;
 pub mod rpc;
+pub mod state;
 pub mod text;

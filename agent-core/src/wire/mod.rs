@@ -16,6 +16,7 @@ pub mod gossip;
 pub mod lzw;
 pub mod msgpack;
 pub mod push_pull;
+pub mod rpc;
 pub mod serf;
 pub mod tags;
 
