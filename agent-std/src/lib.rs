@@ -1,5 +1,6 @@
 //! Lictor on an operating system: drivers, servers, HTTP, DNS and the command line around `agent-core`.
 
+pub mod leader;
 pub mod model;
 pub mod rpc;
 pub mod state;
