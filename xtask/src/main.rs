@@ -1,2 +1,60 @@
-//! Project chores.
-fn main() {}
+//! Project chores, run as `cargo xtask <task>`. `cargo xtask test` is everything that CI does.
+//!
+//! One task per file. Every task says what it runs before it runs it, installs the packages that it needs when it
+//! may, and otherwise prints the line that installs them and fails.
+
+use std::process::ExitCode;
+
+mod check;
+mod firmware;
+mod packages;
+mod peers;
+mod shell;
+mod toolchain;
+
+use shell::Result;
+
+const USAGE: &str = "\
+Usage: cargo xtask <task>
+
+  test [--long]    everything that CI does: formatting, lints, docs, licences, feature sets, tests, real peers
+                   --long: the tests against real peers also run for as long as their issue asks
+  firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
+  size             flash and RAM of every board, one line each; fails over the limit
+  peers            install the real Consul and Serf agents that the tests use; prints their folder
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    use lexopt::prelude::*;
+
+    let mut args = lexopt::Parser::from_env();
+    let task = match args.next()? {
+        Some(Value(task)) => task.string()?,
+        None | Some(Long("help") | Short('h')) => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match task.as_str() {
+        "test" => check::run(&mut args),
+        "firmware" => firmware::run(&mut args),
+        "size" => firmware::size(&mut args),
+        "peers" => peers::run(&mut args),
+        "help" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("no task {task:?}\n\n{USAGE}").into()),
+    }
+}

@@ -21,4 +21,14 @@ impl Health {
             Health::Critical => "critical",
         }
     }
+
+    /// Reads the catalog's spelling. A text of somebody's own counts as a warning: like a real agent we go on serving it,
+    /// unless only passing instances are wanted.
+    pub fn from_catalog(text: &str) -> Self {
+        match text {
+            "passing" => Health::Passing,
+            "critical" | "" => Health::Critical,
+            _ => Health::Warning,
+        }
+    }
 }

@@ -81,6 +81,8 @@ pub enum CheckKind<'a> {
         headers: &'a [(&'a str, &'a str)],
         /// Request body.
         body: &'a str,
+        /// Do not verify the server's certificate (`https` only; the driver obeys it).
+        tls_skip_verify: bool,
         /// Time between runs.
         interval: Duration,
         /// Longest run; zero: 10 s.
@@ -90,9 +92,16 @@ pub enum CheckKind<'a> {
     Host {
         /// Chooses the script or closure.
         key: u32,
+        /// The catalog's check type: `script`, `grpc`, `docker`, …; empty: `script`.
+        label: &'a str,
         /// Time between runs.
         interval: Duration,
         /// Longest run; zero: 30 s.
         timeout: Duration,
+    },
+    /// Never runs; its owner sets it, e.g. maintenance mode.
+    Static {
+        /// The catalog's check type, e.g. `maintenance`.
+        label: &'a str,
     },
 }

@@ -7,8 +7,17 @@
 //! Be exact in what we send (go-msgpack's sorted keys and raw family, byte for byte) and lenient in what real peers
 //! send (either key order, every integer width, unknown keys, nil for zero).
 
+pub mod coordinate;
+pub mod crc;
 pub mod crypt;
+pub mod dns;
+pub mod envelope;
+pub mod gossip;
+pub mod lzw;
 pub mod msgpack;
+pub mod push_pull;
+pub mod rpc;
+pub mod serf;
 pub mod tags;
 
 /// A peer's bytes do not say anything we can use. `Copy`, so that counting it costs nothing.

@@ -1,0 +1,9 @@
+//! What an agent must do among real ones. Each scenario takes the program it is about: with the real Consul it shows
+//! that the scenario is right, with ours that we are.
+
+pub mod join;
+pub mod pool;
+pub mod rpc;
+
+/// A gossip key for the scenarios that encrypt, 16 octets in base64.
+pub const KEY: &str = "ICEiIyQlJicoKSorLC0uLw==";

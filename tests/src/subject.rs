@@ -1,0 +1,58 @@
+//! Which program an agent of a cluster runs, and where our own comes from.
+
+use std::{path::PathBuf, process::Command, sync::OnceLock};
+
+use crate::{
+    Result,
+    peers::{program, root},
+};
+
+/// The program behind an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The real Consul 1.8.7. As the subject of a scenario it shows that the scenario itself is right.
+    Consul,
+    /// Ours.
+    Lictor,
+}
+
+impl Kind {
+    /// The path of the program.
+    ///
+    /// # Errors
+    ///
+    /// When it can be neither found nor made.
+    pub fn program(self) -> Result<PathBuf> {
+        match self {
+            Kind::Consul => program("consul"),
+            Kind::Lictor => lictor(),
+        }
+    }
+}
+
+/// Our binary: the file that `LICTOR_BIN` names, or the one that cargo builds now.
+fn lictor() -> Result<PathBuf> {
+    static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    if let Some(path) = std::env::var_os("LICTOR_BIN") {
+        return Ok(path.into());
+    }
+    Ok(BUILT.get_or_init(|| build().map_err(|error| error.to_string())).clone()?)
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--locked", "--package", "agent-std", "--bin", "lictor", "--message-format", "json"])
+        .current_dir(root())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("building lictor: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|message| message["target"]["name"] == "lictor" && message["executable"].is_string())
+        .and_then(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+        .ok_or_else(|| "cargo built no lictor".into())
+}

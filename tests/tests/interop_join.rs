@@ -1,0 +1,39 @@
+//! A client among real agents. With the real Consul or Serf as subject the scenarios themselves are tested.
+
+use agent_tests::{
+    scenario::{
+        join,
+        pool::{self, Subject},
+    },
+    subject::Kind,
+};
+
+#[test]
+fn consul_stays_alive() {
+    join::stays_alive(Kind::Consul, true).unwrap();
+}
+
+#[test]
+fn consul_services_follow() {
+    join::services_follow(Kind::Consul).unwrap();
+}
+
+#[test]
+fn consul_leaves() {
+    join::leaves(Kind::Consul).unwrap();
+}
+
+#[test]
+fn consul_fails_and_returns() {
+    join::fails_and_returns(Kind::Consul).unwrap();
+}
+
+#[test]
+fn consul_refutes() {
+    join::refutes(Kind::Consul).unwrap();
+}
+
+#[test]
+fn serf_joins_and_leaves() {
+    pool::joins(Subject::Serf, true, true).unwrap();
+}
