@@ -10,6 +10,8 @@ pub mod http;
 pub mod leader;
 pub mod model;
 pub mod raft;
+pub mod http;
+pub mod model;
 pub mod rpc;
 pub mod shutdown;
 pub mod state;
