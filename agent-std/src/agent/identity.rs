@@ -12,7 +12,9 @@ pub enum IdentityError {
     #[error("failed to setup node ID: specified NodeID is invalid: {0}")]
     Invalid(&'static str),
     /// The id on disk is no UUID.
-    #[error("{path} holds {text:?}, which is no node id: {why}; put the right one there, or delete the file to become a new node")]
+    #[error(
+        "{path} holds {text:?}, which is no node id: {why}; put the right one there, or delete the file to become a new node"
+    )]
     Damaged {
         /// The file.
         path: String,
@@ -88,7 +90,8 @@ fn check(id: &str) -> Result<(), &'static str> {
     if id.len() != 36 {
         return Err("uuid string is wrong length");
     }
-    let good = id.char_indices().all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() });
+    let good =
+        id.char_indices().all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() });
     if good { Ok(()) } else { Err("uuid is improperly formatted") }
 }
 

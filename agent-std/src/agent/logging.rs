@@ -79,11 +79,9 @@ mod tests {
             line(at, Level::Info, "agent_std::raft::node", "a\nb", false),
             "    2025-11-22T08:00:00.123Z [INFO]  agent.server.raft: a b\n"
         );
-        assert_eq!(
-            line(at, Level::Warn, "hyper", "x", false),
-            "    2025-11-22T08:00:00.123Z [WARN]  hyper: x\n"
-        );
-        let json: serde_json::Value = serde_json::from_str(&line(at, Level::Error, "agent_std::dns", "x", true)).unwrap();
+        assert_eq!(line(at, Level::Warn, "hyper", "x", false), "    2025-11-22T08:00:00.123Z [WARN]  hyper: x\n");
+        let json: serde_json::Value =
+            serde_json::from_str(&line(at, Level::Error, "agent_std::dns", "x", true)).unwrap();
         assert_eq!((&json["@level"], &json["@module"]), (&"error".into(), &"agent.dns".into()));
     }
 }

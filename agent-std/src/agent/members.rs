@@ -95,10 +95,9 @@ pub async fn follow(
             members.replace(all);
             tell(&news, MemberNews::Lagged).await;
         }
-        let list = members.servers(&datacenter).iter().filter_map(|member| {
-            Some(ServerInfo { name: member.name.clone(), address: rpc_address(member)? })
-        });
-        let list: Vec<ServerInfo> = list.collect();
+        let known = members.servers(&datacenter);
+        let info = |member: MemberInfo| Some(ServerInfo { address: rpc_address(&member)?, name: member.name });
+        let list: Vec<ServerInfo> = known.into_iter().filter_map(info).collect();
         servers.send_if_modified(|known| {
             let changed = *known != list;
             *known = list;

@@ -123,6 +123,8 @@ pub struct Config {
     pub retry_max: u32,
     /// Join known members again even after a leave.
     pub rejoin_after_leave: bool,
+    /// Be a member of a plain serf pool (`lictor.serf_only`).
+    pub serf_only: bool,
     /// Leave on SIGTERM.
     pub leave_on_terminate: bool,
     /// Do not leave on SIGINT.
@@ -331,6 +333,7 @@ impl Config {
             retry_max: u32::try_from(low.retry_max.unwrap_or(0))
                 .map_err(|_| "retry_max must be between 0 and 4294967295")?,
             rejoin_after_leave: low.rejoin_after_leave.unwrap_or(false),
+            serf_only: low.lictor.serf_only.unwrap_or(false),
             leave_on_terminate: low.leave_on_terminate.unwrap_or(!server),
             skip_leave_on_interrupt: low.skip_leave_on_interrupt.unwrap_or(server),
             log_level,

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -54,11 +55,16 @@ pub type Connector = Arc<dyn Fn(SocketAddr) -> Connecting + Send + Sync>;
 /// A connection being made.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
-/// Plain TCP.
-pub fn tcp_connector() -> Connector {
-    Arc::new(|address| {
+/// Plain TCP from `local`, so that the other side sees the address that the LAN pool knows. An unspecified one lets the
+/// system choose.
+pub fn tcp_connector(local: IpAddr) -> Connector {
+    Arc::new(move |address| {
         Box::pin(async move {
-            let mut stream = tokio::net::TcpStream::connect(address).await?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if !local.is_unspecified() && local.is_ipv4() == address.is_ipv4() {
+                socket.bind(SocketAddr::new(local, 0))?;
+            }
+            let mut stream = socket.connect(address).await?;
             stream.set_nodelay(true)?;
             stream.write_all(&[1]).await?;
             Ok(Box::new(stream) as Box<dyn Stream>)

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -116,7 +116,7 @@ fn is_read(method: &str) -> bool {
     )
 }
 
-impl Caller for Client {
+impl Caller for Arc<Client> {
     fn call(&self, method: &'static str, args: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, RpcError>> {
         Box::pin(self.run(method, args))
     }
