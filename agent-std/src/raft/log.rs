@@ -59,6 +59,8 @@ pub(super) struct Loaded {
     pub(super) hard: HardState,
     /// Consecutive entries.
     pub(super) entries: Vec<Entry>,
+    /// Index that the log expects next, unless it is free.
+    pub(super) next: Option<u64>,
     /// Octets of a torn last write that were cut off.
     pub(super) torn: u64,
 }
@@ -128,6 +130,7 @@ impl Log {
             failed: false,
         };
         reader.loaded.hard = reader.hard.to_library();
+        reader.loaded.next = reader.loaded.entries.last().map(|entry| entry.index + 1).or(reader.expected);
         Ok((log, reader.loaded))
     }
 

@@ -228,6 +228,11 @@ impl World {
 
     fn fly(&mut self, message: Message) {
         if self.loss > 0 && self.random.below(100) < self.loss {
+            // The transport knows how a snapshot ended and always says so.
+            let sender = self.by_raft_id(message.from).filter(|_| message.get_msg_type() == MessageType::MsgSnapshot);
+            if let Some(node) = sender.and_then(|sender| self.hosts[sender].node.as_mut()) {
+                node.on_snapshot_sent(message.to, false);
+            }
             return;
         }
         let copies = if self.random.one_in(50) { 2 } else { 1 };

@@ -139,7 +139,13 @@ impl Transport {
         }
         for message in messages {
             let Some(record) = MessageRecord::from_library(&message) else { continue };
-            let Some(address) = peers.address(message.to) else { continue };
+            let Some(address) = peers.address(message.to) else {
+                // Without a word about its end the library would wait for it for ever.
+                if record.is_snapshot() {
+                    let _ = self.inner.requests.send(Request::SnapshotSent(message.to, false));
+                }
+                continue;
+            };
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 self.send_snapshot(message, record, address);
             } else {
