@@ -404,7 +404,7 @@ impl Pool<'_> {
                 let taken = copy(data, &mut slot.head[start..]);
                 slot.head_len += taken as u16;
                 self.look_at_head(now, at);
-                // What did not fit the head goes on to the exchange that the head began, if that has not failed already.
+                // What did not fit the head goes on to the exchange that the head began.
                 let slot = &self.streams[at];
                 let going_on = slot.phase == Phase::Exchange && slot.wishes & WISH_CLOSE == 0;
                 if going_on && taken < data.len() { taken + self.on_data(now, at, &data[taken..]) } else { taken }

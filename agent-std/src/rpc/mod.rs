@@ -8,6 +8,7 @@
 pub mod codec;
 mod error;
 pub mod header;
+mod yamux;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
