@@ -1,6 +1,9 @@
 //! The memory of an agent.
 
-use super::{names::{LookUpSlot, QuerySlot}, streams::ConnectionSlot};
+use super::{
+    names::{LookUpSlot, QuerySlot},
+    streams::ConnectionSlot,
+};
 use crate::{config::ConfigError, local::LocalRegions, pool::PoolRegions};
 
 /// Smallest `request`: a call that carries a service of about 300 octets.

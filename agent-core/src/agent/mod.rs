@@ -286,7 +286,9 @@ impl<'m> Agent<'m> {
             PoolOutput::Finished { ticket, outcome } => Output::Event(Event::Finished { ticket, outcome }),
             PoolOutput::Lagged => Output::Event(Event::Lagged),
             PoolOutput::Wait { until, why } => match (until, own) {
-                (Some(at), Some((own_at, own_why))) if own_at < at => Output::Wait { until: Some(own_at), why: own_why },
+                (Some(at), Some((own_at, own_why))) if own_at < at => {
+                    Output::Wait { until: Some(own_at), why: own_why }
+                }
                 (None, Some((own_at, own_why))) => Output::Wait { until: Some(own_at), why: own_why },
                 _ => Output::Wait { until, why },
             },

@@ -476,7 +476,7 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
     }
     match STANDARD.decode(secret.expose()) {
         Ok(octets) => Ok(Some(GossipKey(octets))),
-        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
+        Err(base64::DecodeError::InvalidByte(at, _)) => {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
         Err(_) => Err("encrypt has invalid key: illegal base64 data: wrong length".to_owned()),

@@ -107,7 +107,7 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
 /// Go counts the octets up to the first bad one.
 fn bad_base64(error: &base64::DecodeError, value: &[u8]) -> String {
     let at = match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidByte(at, _) => *at,
         _ => value.len(),
     };
     format!("illegal base64 data at input byte {at}")
