@@ -1,4 +1,16 @@
 //! Health checks: when to run them and how to judge them.
+//!
+//! [`schedule`] decides what is due and what a result means; the other files judge one kind each. Sockets are the agent's
+//! and scripts the host's business: this part is told what came of them. Texts are Consul's (http spec §5 "Outputs").
+
+pub(crate) mod host;
+pub(crate) mod http;
+pub(crate) mod schedule;
+pub(crate) mod tcp;
+pub(crate) mod ttl;
+
+#[cfg(test)]
+mod tests;
 
 /// Result of a check. The order is the severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

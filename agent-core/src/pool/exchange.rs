@@ -238,6 +238,9 @@ impl Pool<'_> {
         }
         if !versions.fit() || (header.join && inadmissible) {
             count(&mut self.stats.merges_refused);
+            warn!(
+                "a push/pull was refused: protocol versions do not fit, or a member is not of our datacenter or segment"
+            );
             return JoinEnd::Refused;
         }
         self.told_size = header.nodes as usize;
@@ -322,7 +325,8 @@ impl Pool<'_> {
         self.images[usize::from(join)].len
     }
 
-    fn build_image(&mut self, join: bool) {
+    /// Builds the image anew. It stays empty when not even we fit.
+    pub(super) fn build_image(&mut self, join: bool) {
         let half = self.image.len() / 2;
         let base = if join { half } else { 0 };
         let room = &mut self.image[base..base + half];
@@ -341,7 +345,8 @@ impl Pool<'_> {
         /// Octets of the head in front of compressed data at most.
         const HEAD: usize = 17;
         let end = start + len;
-        let Some(room) = half.checked_sub(end + HEAD).filter(|_| self.deflate.len() >= lzw::DEFLATE_MEMORY) else {
+        let worth = len > 0 && self.deflate.len() >= lzw::DEFLATE_MEMORY;
+        let Some(room) = half.checked_sub(end + HEAD).filter(|_| worth) else {
             return (start, len);
         };
         let (plain, free) = self.image[base..base + half].split_at_mut(end);
@@ -626,9 +631,10 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
     let order = || {
         let servers = members.ids().skip(1).filter(|&id| members.get(id).is_server());
         let others = members.ids().skip(1).filter(|&id| !members.get(id).is_server());
-        let told = |&id: &MemberId| !members.get(id).is_forgotten();
-        core::iter::once(MemberId::SELF).chain(servers.chain(others).filter(told))
+        core::iter::once(MemberId::SELF).chain(servers.chain(others))
     };
+    // Serf remembers whom memberlist has forgotten: such a member has a status and may have left, but is no node.
+    let is_node = |&id: &MemberId| id == MemberId::SELF || !members.get(id).is_forgotten();
     let node = |id: MemberId| {
         let slot = members.get(id);
         let state = match slot.state {
@@ -659,10 +665,12 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
             user.emit_front(w, usize::from(u16::MAX));
             user.emit_middle(w, usize::from(u16::MAX));
         });
-    let (mut told, mut left) = (0, 0);
+    let (mut told, mut nodes, mut left) = (0, 0u32, 0);
     for id in order() {
         total += Writer::measure(|w| {
-            node(id).emit(w);
+            if is_node(&id) {
+                node(id).emit(w);
+            }
             status(w, id);
             if has_left(id) {
                 w.text(members.name(id));
@@ -672,17 +680,21 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
             break;
         }
         told += 1;
+        nodes += u32::from(is_node(&id));
         left += usize::from(has_left(id));
     }
+    if told == 0 {
+        return (0, 0);
+    }
     let mut writer = Writer::new(&mut room[HEADER..]);
-    order().take(told).for_each(|id| node(id).emit(&mut writer));
+    order().take(told).filter(is_node).for_each(|id| node(id).emit(&mut writer));
     let nodes_end = writer.len();
     user.emit_front(&mut writer, left);
     order().take(told).filter(|&id| has_left(id)).for_each(|id| writer.text(members.name(id)));
     user.emit_middle(&mut writer, told);
     order().take(told).for_each(|id| status(&mut writer, id));
     let body = writer.len();
-    let header = Header { join, nodes: told as u32, user_state_len: (body - nodes_end) as u32 };
+    let header = Header { join, nodes, user_state_len: (body - nodes_end) as u32 };
     let start = HEADER - Writer::measure(|w| header.emit(w));
     header.emit(&mut Writer::new(&mut room[start..HEADER]));
     (start, HEADER - start + body)

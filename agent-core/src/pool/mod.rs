@@ -57,6 +57,7 @@ use crate::{
     },
 };
 
+pub(crate) use memory::NOWHERE;
 pub use memory::{DATAGRAM_MIN, DEFLATE, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
 pub use stats::PoolStats;
 pub use stream::StreamSlot;
@@ -273,6 +274,10 @@ impl<'m> Pool<'m> {
             stats: PoolStats::default(),
             rng,
         };
+        pool.build_image(true);
+        if pool.image_len(true) == 0 {
+            return Err(ConfigError::Region("image"));
+        }
         pool.announce_self();
         Ok(pool)
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     checks::Health,
+    rpc::fake::{pack, unpack},
     wire::msgpack::{Reader, Writer},
 };
 
@@ -93,36 +94,6 @@ fn list(value: &Value) -> Vec<Value> {
     }
 }
 
-/// Writes JSON as Go would, to digest it by another way than it was received.
-fn pack(w: &mut Writer<'_>, value: &Value) {
-    match value {
-        Value::Null => w.nil(),
-        Value::Bool(flag) => w.bool(*flag),
-        Value::Number(n) => match n.as_i64() {
-            Some(int) => w.int(int),
-            None => w.float(n.as_f64().unwrap()),
-        },
-        Value::String(text) => w.text(text),
-        Value::Array(list) => {
-            w.array(list.len());
-            list.iter().for_each(|inner| pack(w, inner));
-        }
-        Value::Object(map) => {
-            w.map(map.len());
-            for (key, inner) in map.iter().rev() {
-                w.text(key);
-                pack(w, inner);
-            }
-        }
-    }
-}
-
-fn packed(value: &Value) -> Vec<u8> {
-    let mut out = vec![0; Writer::measure(|w| pack(w, value))];
-    pack(&mut Writer::new(&mut out), value);
-    out
-}
-
 fn pairs(value: &Value) -> Vec<(String, String)> {
     value.as_object().map(|map| map.iter().map(|(k, v)| (k.clone(), text(v))).collect()).unwrap_or_default()
 }
@@ -166,7 +137,7 @@ fn expected(method: Method, reply: &Value) -> Vec<Seen> {
                 });
             }
             for service in list(&services["Services"]) {
-                want.push(Seen::Service { id: text(&service["ID"]), digest: record_digest(&packed(&service)) });
+                want.push(Seen::Service { id: text(&service["ID"]), digest: record_digest(&pack(&service)) });
             }
         }
         Method::NodeChecks => {
@@ -174,7 +145,7 @@ fn expected(method: Method, reply: &Value) -> Vec<Seen> {
                 let fixed: BTreeMap<&str, &Value> =
                     ["CheckID", "Name", "Notes", "ServiceID"].iter().map(|&key| (key, &check[key])).collect();
                 let digest = check_digest(
-                    &packed(&serde_json::to_value(fixed).unwrap()),
+                    &pack(&serde_json::to_value(fixed).unwrap()),
                     Health::from_catalog(&text(&check["Status"])),
                     &text(&check["Output"]),
                 );
@@ -314,26 +285,6 @@ fn vectors_of_requests_are_written_as_real_agents_write_them_but_for_zero_fields
     assert!(checked >= 12, "only {checked}");
 }
 
-fn unpack(reader: &mut Reader<'_>) -> Value {
-    use crate::wire::msgpack::Kind;
-    match reader.peek().unwrap() {
-        Kind::Nil => reader.skip().map(|_| Value::Null).unwrap(),
-        Kind::Bool => reader.bool().unwrap().into(),
-        Kind::Int => reader.int().unwrap().into(),
-        Kind::Float => reader.float().unwrap().into(),
-        Kind::Raw => reader.text().unwrap().into(),
-        Kind::Array => (0..reader.array().unwrap()).map(|_| unpack(reader)).collect(),
-        Kind::Map => {
-            let mut map = serde_json::Map::new();
-            for _ in 0..reader.map().unwrap() {
-                map.insert(reader.text().unwrap().into(), unpack(reader));
-            }
-            map.into()
-        }
-        Kind::Other => panic!("extension"),
-    }
-}
-
 fn without_zeros(value: &mut Value) -> Value {
     if let Value::Object(map) = value {
         for inner in map.values_mut() {
@@ -353,8 +304,8 @@ fn without_zeros(value: &mut Value) -> Value {
 
 #[test]
 fn a_register_carries_node_service_and_checks() {
-    let service = packed(&serde_json::json!({"ID": "web-1", "Service": "web", "Port": 80}));
-    let fixed = packed(&serde_json::json!({"CheckID": "c", "Name": "n"}));
+    let service = pack(&serde_json::json!({"ID": "web-1", "Service": "web", "Port": 80}));
+    let fixed = pack(&serde_json::json!({"CheckID": "c", "Name": "n"}));
     let check = request::CheckRecord { fixed: &fixed, status: "passing", output: b"fine" };
     let node = request::Node {
         id: "6f1e2d3c-0000-4000-8000-000000000001",
@@ -390,7 +341,7 @@ fn digests_see_every_field_and_no_key_order() {
     let base = serde_json::json!({"ID": "web-1", "Service": "web", "Tags": ["a", "b"], "Address": "", "Port": 80,
         "Meta": {"k": "v"}, "TaggedAddresses": {"lan": {"Address": "1.2.3.4", "Port": 1}},
         "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false});
-    let digest = record_digest(&packed(&base));
+    let digest = record_digest(&pack(&base));
     for (field, value) in [
         ("Service", serde_json::json!("wob")),
         ("Tags", serde_json::json!(["b", "a"])),
@@ -407,13 +358,13 @@ fn digests_see_every_field_and_no_key_order() {
     ] {
         let mut other = base.clone();
         other[field] = value;
-        assert_ne!(record_digest(&packed(&other)), digest, "{field}");
+        assert_ne!(record_digest(&pack(&other)), digest, "{field}");
     }
     let mut same = base.clone();
     same["CreateIndex"] = 7.into();
     same["Proxy"] = serde_json::json!({"Config": {"deep": [[[[[[[[[[{}]]]]]]]]]]}});
     same.as_object_mut().unwrap().remove("Address");
-    assert_eq!(record_digest(&packed(&same)), digest);
+    assert_eq!(record_digest(&pack(&same)), digest);
 }
 
 proptest! {

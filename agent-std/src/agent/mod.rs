@@ -1,5 +1,4 @@
 //! The agent of an operating system: where the core, the servers and the signals meet.
-
 use crate::{cli::product::Product, config::Config};
 
 /// Runs the agent until it is told to stop; the exit code (config spec §7).
