@@ -211,6 +211,10 @@ impl Config {
         };
         let advertise = ip("advertise_addr", low.advertise_addr.as_deref());
         let advertise_wan = ip("advertise_addr_wan", low.advertise_addr_wan.as_deref());
+        // Consul resolves the address once more as the default of the WAN's, and complains twice.
+        if advertise_wan.is_none() && advertise.is_none() {
+            problems.extend(problems.clone());
+        }
         let client_addrs = addresses("client_addr", low.client_addr.as_deref().unwrap_or("127.0.0.1"), &mut problems);
         let mut port = |name: &str, given: Option<i64>, default: i64| match given.unwrap_or(default) {
             off if off <= 0 => None,
@@ -279,6 +283,7 @@ impl Config {
         for (index, raw) in definitions.into_iter().enumerate() {
             match raw.resolve(None, None) {
                 Ok(check) => checks.push(check),
+                Err(why) if why.contains(": invalid duration: ") => problems.push(format!("check[].{why}")),
                 Err(why) => problems.push(format!("check[{index}]: {why}")),
             }
         }
@@ -482,7 +487,11 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
         Err(base64::DecodeError::InvalidByte(at, _)) => {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
-        Err(_) => Err("encrypt has invalid key: illegal base64 data: wrong length".to_owned()),
+        // Go points at the last, incomplete group of four.
+        Err(_) => {
+            let at = secret.expose().len() / 4 * 4;
+            Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
+        }
     }
 }
 

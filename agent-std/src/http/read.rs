@@ -134,9 +134,8 @@ pub(super) fn options(api: &Api, ask: &Ask) -> Result<QueryOptions, HttpError> {
         let wait = if wait == Duration::ZERO { api.settings.default_query_time } else { wait };
         options.max_query_time = wait.min(api.settings.max_query_time).into();
     }
-    if let text @ ("" | _) = params.first("max_stale")
-        && params.has("max_stale")
-    {
+    if params.has("max_stale") {
+        let text = params.first("max_stale");
         let span = duration(text).ok_or_else(|| HttpError::bad(format!("Invalid max_stale value {text:?}")))?;
         options.max_stale_duration = span;
         options.allow_stale = true;

@@ -2,9 +2,8 @@
 
 use super::url;
 
-/// All endpoints that we have.
+/// All endpoints that we have. Each name is its path; see the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each name is its path; see the table")]
 pub enum Endpoint {
     Root,
     AgentCheckDeregister,
