@@ -3,6 +3,10 @@
 #![warn(missing_docs)]
 //! A Lictor agent as one state machine: no heap, no I/O, no clock, no sockets.
 
+// First, so that its macros are known below.
+#[macro_use]
+mod fmt;
+
 pub mod agent;
 pub mod checks;
 pub mod config;

@@ -8,6 +8,8 @@
 //! dns       one DNS question to an agent
 //! process   a running program: log, signals, certain end
 //! peers     where the real agents' programs come from
+//! qemu      emulated boards
+//! ether     an Ethernet switch for them that loses, delays and cuts
 //! ports     loopback addresses and ports that nobody uses
 //! scenario  what an agent must do among real ones, whichever program it is
 //! sim       clusters of the core in virtual time
@@ -19,10 +21,12 @@
 
 pub mod cluster;
 pub mod dns;
+pub mod ether;
 pub mod http;
 pub mod peers;
 pub mod ports;
 pub mod process;
+pub mod qemu;
 pub mod scenario;
 pub mod serf;
 pub mod sim;

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod check;
+mod firmware;
 mod packages;
 mod peers;
 mod shell;
@@ -18,6 +19,8 @@ Usage: cargo xtask <task>
 
   test [--long]    everything that CI does: formatting, lints, docs, licences, feature sets, tests, real peers
                    --long: the tests against real peers also run for as long as their issue asks
+  firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
+  size             flash and RAM of every board, one line each; fails over the limit
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -45,6 +48,8 @@ fn run() -> Result<()> {
     };
     match task.as_str() {
         "test" => check::run(&mut args),
+        "firmware" => firmware::run(&mut args),
+        "size" => firmware::size(&mut args),
         "peers" => peers::run(&mut args),
         "help" => {
             print!("{USAGE}");

@@ -1,7 +1,5 @@
 //! All that can go into an [`Agent`](super::Agent) besides time and datagrams.
 
-use core::net::IpAddr;
-
 use crate::checks::Health;
 
 /// Which of the agent's doors a datagram or connection came through.
@@ -108,9 +106,6 @@ pub enum Command<'a> {
     /// Compare everything with the catalog now (full anti-entropy).
     Sync,
 }
-
-/// Addresses a driver found for a name; empty when it found none.
-pub type Addresses<'a> = &'a [IpAddr];
 
 /// Why a command was refused. Nothing was changed unless a variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

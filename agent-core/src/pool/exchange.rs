@@ -238,6 +238,9 @@ impl Pool<'_> {
         }
         if !versions.fit() || (header.join && inadmissible) {
             count(&mut self.stats.merges_refused);
+            warn!(
+                "a push/pull was refused: protocol versions do not fit, or a member is not of our datacenter or segment"
+            );
             return JoinEnd::Refused;
         }
         self.told_size = header.nodes as usize;
@@ -322,7 +325,8 @@ impl Pool<'_> {
         self.images[usize::from(join)].len
     }
 
-    fn build_image(&mut self, join: bool) {
+    /// Builds the image anew. It stays empty when not even we fit.
+    pub(super) fn build_image(&mut self, join: bool) {
         let half = self.image.len() / 2;
         let base = if join { half } else { 0 };
         let room = &mut self.image[base..base + half];
@@ -341,7 +345,8 @@ impl Pool<'_> {
         /// Octets of the head in front of compressed data at most.
         const HEAD: usize = 17;
         let end = start + len;
-        let Some(room) = half.checked_sub(end + HEAD).filter(|_| self.deflate.len() >= lzw::DEFLATE_MEMORY) else {
+        let worth = len > 0 && self.deflate.len() >= lzw::DEFLATE_MEMORY;
+        let Some(room) = half.checked_sub(end + HEAD).filter(|_| worth) else {
             return (start, len);
         };
         let (plain, free) = self.image[base..base + half].split_at_mut(end);
@@ -677,6 +682,9 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
         told += 1;
         nodes += u32::from(is_node(&id));
         left += usize::from(has_left(id));
+    }
+    if told == 0 {
+        return (0, 0);
     }
     let mut writer = Writer::new(&mut room[HEADER..]);
     order().take(told).filter(is_node).for_each(|id| node(id).emit(&mut writer));

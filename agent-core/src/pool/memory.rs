@@ -8,7 +8,7 @@ use crate::{
     pool::stream::StreamSlot,
     serf::{IntentSlot, SeenSlot},
     time::Instant,
-    wire::{envelope, gossip, lzw, push_pull},
+    wire::{envelope, lzw, push_pull},
 };
 
 /// The memory of one pool. Lengths are the limits; each field says what happens when it is full. A static of all the
@@ -61,8 +61,8 @@ pub const DEFLATE: usize = lzw::DEFLATE_MEMORY;
 /// Octets of `deflate` when it is used: this build cannot compress.
 #[cfg(not(feature = "compress"))]
 pub const DEFLATE: usize = 0;
-/// Smallest image: two states of ourselves alone, with the longest name and tags.
-pub const IMAGE_MIN: usize = 2 * (gossip::MAX_NAME * 2 + 512 + 256);
+/// Smallest image: two states of ourselves alone, with a client's tags. Longer names and tags need more.
+pub const IMAGE_MIN: usize = 2 * 448;
 
 impl PoolRegions<'_> {
     /// Checks every limit once, so that nothing has to later.

@@ -273,6 +273,10 @@ impl<'m> Pool<'m> {
             stats: PoolStats::default(),
             rng,
         };
+        pool.build_image(true);
+        if pool.image_len(true) == 0 {
+            return Err(ConfigError::Region("image"));
+        }
         pool.announce_self();
         Ok(pool)
     }

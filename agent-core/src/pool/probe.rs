@@ -153,6 +153,7 @@ impl Pool<'_> {
         }
         if round.reached_by_tcp {
             count(&mut self.stats.udp_broken);
+            warn!("{} answers over TCP but not over UDP: is its UDP port blocked?", self.members.name(round.target));
             return;
         }
         let missing = round.nacks_wanted.saturating_sub(round.nacks);

@@ -57,6 +57,10 @@ impl Pool<'_> {
                     && reclaim > Duration::ZERO
                     && now.saturating_since(slot.changed) > reclaim);
             if !reclaimed {
+                warn!(
+                    "another address claims the name {}; the first holder keeps it until it has failed or left",
+                    alive.node
+                );
                 return count(&mut self.stats.conflicts);
             }
         }
@@ -182,6 +186,7 @@ impl Pool<'_> {
         own.incarnation = own.incarnation.saturating_add(1).max(accused.saturating_add(1));
         self.awareness.change(1);
         count(&mut self.stats.refuted);
+        info!("refuting a rumour about ourselves with incarnation {}", self.members.get(MemberId::SELF).incarnation);
         self.announce_self();
     }
 

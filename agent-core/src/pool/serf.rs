@@ -246,6 +246,7 @@ impl Pool<'_> {
             .map_err(|error| error.as_str()),
         };
         let message = outcome.err().unwrap_or("");
+        info!("key request {}: {}", name, if outcome.is_ok() { "done" } else { message });
         if name == "list-keys" && outcome.is_ok() {
             let mut texts = [[0; BASE64]; MAX_KEYS];
             let keys = self.keyring.keys();

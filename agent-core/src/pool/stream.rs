@@ -405,7 +405,8 @@ impl Pool<'_> {
                 slot.head_len += taken as u16;
                 self.look_at_head(now, at);
                 // What did not fit the head goes on to the exchange that the head began.
-                let going_on = self.streams[at].phase == Phase::Exchange && self.streams[at].role != Role::Free;
+                let slot = &self.streams[at];
+                let going_on = slot.phase == Phase::Exchange && slot.wishes & WISH_CLOSE == 0;
                 if going_on && taken < data.len() { taken + self.on_data(now, at, &data[taken..]) } else { taken }
             }
             Phase::Exchange => {

@@ -1,1 +1,4 @@
 //! The agent's own calls to servers.
+
+#[cfg(test)]
+pub(crate) mod fake;

@@ -1,5 +1,7 @@
 //! Pools talking to each other through a small perfect network with a virtual clock. Bad networks are the simulator's.
 
+mod hostile;
+
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
