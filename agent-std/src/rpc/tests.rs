@@ -271,7 +271,9 @@ async fn a_client_turns_to_another_server() {
         let _: Empty = rpc.call("Status.Ping", &Empty {}).await.unwrap();
     }
     let (_, nobody) = watch::channel(vec![]);
-    let error = Rpc::new(Client::new(Pool::default(), nobody)).call::<_, Empty>("Status.Ping", &Empty {}).await;
+    let error = Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), nobody)))
+        .call::<_, Empty>("Status.Ping", &Empty {})
+        .await;
     assert_eq!(error, Err(RpcError::NoServers));
 }
 
