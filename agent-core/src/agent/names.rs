@@ -209,7 +209,8 @@ type Visit<'v> = &'v mut dyn FnMut(Instance<'_>) -> ControlFlow<()>;
 
 impl Directory for House<'_, '_> {
     fn find(&self, lookup: &Lookup, visit: &mut dyn FnMut(Instance<'_>) -> ControlFlow<()>) -> Found {
-        let elsewhere = !matches!(lookup.datacenter(), dc if dc.is_empty() || dc.eq_ignore_ascii_case(self.config.datacenter));
+        let elsewhere =
+            !matches!(lookup.datacenter(), dc if dc.is_empty() || dc.eq_ignore_ascii_case(self.config.datacenter));
         match lookup.kind() {
             Kind::Servers => self.servers(visit),
             Kind::Node if !elsewhere => match self.node(lookup.name(), visit) {
@@ -261,8 +262,7 @@ impl House<'_, '_> {
             if !lookup.tag().is_empty() && !service.tags().any(|tag| tag.eq_ignore_ascii_case(lookup.tag())) {
                 continue;
             }
-            let mut instance =
-                Instance::new(self.config.pool.name, Address::Ip(self.config.pool.advertise.ip()));
+            let mut instance = Instance::new(self.config.pool.name, Address::Ip(self.config.pool.advertise.ip()));
             instance.service = service.name();
             instance.service_address = Address::parse(service.address());
             instance.port = service.port();
@@ -315,10 +315,12 @@ impl House<'_, '_> {
 /// FNV-1a of what is looked up.
 fn key_of(lookup: &Lookup) -> u64 {
     let kind = [lookup.kind() as u8];
-    let parts = [&kind[..], lookup.name().as_bytes(), &[0], lookup.tag().as_bytes(), &[0], lookup.datacenter().as_bytes()];
-    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, |hash, &octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    })
+    let parts =
+        [&kind[..], lookup.name().as_bytes(), &[0], lookup.tag().as_bytes(), &[0], lookup.datacenter().as_bytes()];
+    parts
+        .iter()
+        .flat_map(|part| part.iter())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &octet| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Agent<'_> {
@@ -340,7 +342,8 @@ impl Agent<'_> {
             let out_of_time = slot.deadline <= self.now || slot.asks >= ASKS;
             let mut outcome = dns::respond(&self.config.dns, &house, query, Transport::Udp, &mut self.rng, buf);
             if let Outcome::Ask(lookup) = &outcome {
-                let failed = self.names.known(self.now, key_of(lookup)).is_some_and(|slot| slot.answer == Answer::Failed);
+                let failed =
+                    self.names.known(self.now, key_of(lookup)).is_some_and(|slot| slot.answer == Answer::Failed);
                 if !out_of_time && !failed {
                     self.names.queries[index].stage = self.look_up(lookup);
                     self.names.queries[index].asks += u8::from(self.names.queries[index].stage == Stage::Waiting);

@@ -51,9 +51,10 @@ impl Servers {
                 // We are a server: the driver gives us a pipe to ourselves.
                 return Some(address);
             }
-            let rank = member.name.bytes().fold(self.salt, |hash, octet| {
-                (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193).rotate_left(7)
-            });
+            let rank = member
+                .name
+                .bytes()
+                .fold(self.salt, |hash, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193).rotate_left(7));
             let class = usize::from(self.failed.iter().any(|failed| *failed == address));
             if best[class].is_none_or(|(least, _)| rank < least) {
                 best[class] = Some((rank, address));
@@ -76,7 +77,7 @@ impl Servers {
 }
 
 /// Where a member answers RPC; `None` unless it is a live server of `datacenter`.
-fn rpc_address(member: &Member<'_>, datacenter: &str) -> Option<SocketAddr> {
+pub(crate) fn rpc_address(member: &Member<'_>, datacenter: &str) -> Option<SocketAddr> {
     let lives = matches!(member.status, MemberStatus::Alive | MemberStatus::Leaving);
     if !lives || !member.is_server() || member.tag("dc") != Some(datacenter) {
         return None;
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn only_live_servers_of_our_datacenter_in_turn() {
-        let (server, other, node) = (meta("consul", "dc1", "8300"), meta("consul", "dc2", "8300"), meta("node", "dc1", "1"));
+        let (server, other, node) =
+            (meta("consul", "dc1", "8300"), meta("consul", "dc2", "8300"), meta("node", "dc1", "1"));
         let member = |name, last: u8, meta, status| Member {
             name,
             address: SocketAddr::from(([127, 0, 0, last], 8301)),
@@ -116,7 +118,8 @@ mod tests {
         ];
         let mut rng = Rng::from_seed(&[1; 32]);
         let mut servers = Servers::new(Instant::ZERO, &mut rng);
-        let mut choose = |servers: &mut Servers, now| servers.choose(now, &mut rng, "dc1", table.iter().copied()).unwrap();
+        let mut choose =
+            |servers: &mut Servers, now| servers.choose(now, &mut rng, "dc1", table.iter().copied()).unwrap();
         let first = choose(&mut servers, Instant::ZERO);
         assert_eq!(first, choose(&mut servers, Instant::ZERO));
         servers.on_failure(first);
