@@ -47,7 +47,10 @@ pub struct Ticket(pub(crate) u32);
 
 /// Names a check of this agent while it is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CheckId(pub(crate) u16);
+pub struct CheckId {
+    pub(crate) slot: u16,
+    pub(crate) generation: u8,
+}
 
 /// A wish of the agent's owner. Every command is answered by a [`Ticket`] at once; those that take time also by
 /// [`Event::Finished`](super::Event::Finished).

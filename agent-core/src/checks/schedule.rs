@@ -14,8 +14,6 @@ pub(crate) enum Work {
     None,
     /// Open a connection, then [`started`].
     Connect,
-    /// Ask the host.
-    Ask,
     /// Close its connection: the run is over.
     Stop,
     /// Deregister its service: critical for too long.
@@ -38,7 +36,8 @@ pub(crate) fn on_due(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: 
             Judge::Tcp | Judge::Http => Work::Connect,
             Judge::Host => {
                 begin(now, local, index, host::GRACE);
-                Work::Ask
+                local.ask(index);
+                Work::None
             }
             Judge::Ttl => {
                 ttl::expire(now, rng, local, index);

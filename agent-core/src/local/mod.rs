@@ -54,6 +54,8 @@ mod flag {
     pub(super) const RUNNING: u16 = 128;
     /// `defer` means something.
     pub(super) const DEFERRED: u16 = 256;
+    /// The host is to be asked to run it.
+    pub(super) const ASK: u16 = 1024;
     /// The second output area is the current one.
     pub(super) const FLIPPED: u16 = 512;
 }
@@ -96,6 +98,8 @@ pub struct Local<'m> {
     /// An entry to be removed from the catalog that found no slot, and whether it is a check.
     spare: Text<MAX_ID>,
     spare_is_check: bool,
+    /// Some check has the flag `ASK`.
+    asking: bool,
     /// Earliest of all `due`, when known.
     next_due: Option<Option<Instant>>,
 }
@@ -119,6 +123,7 @@ impl<'m> Local<'m> {
             strays_left: false,
             spare: Text::EMPTY,
             spare_is_check: false,
+            asking: false,
             next_due: None,
         }
     }

@@ -26,6 +26,16 @@ impl Local<'_> {
         self.find_check(id).filter(|&index| is_live(self.checks[index].flags))
     }
 
+    /// Longest run of the check in slot `index`.
+    pub(crate) fn timeout_of(&self, index: usize) -> Duration {
+        self.checks.get(index).map_or(Duration::ZERO, CheckSlot::timeout)
+    }
+
+    /// Which registration the check in slot `index` is.
+    pub(crate) fn generation_of(&self, index: usize) -> u8 {
+        self.checks.get(index).map_or(0, |slot| slot.generation)
+    }
+
     /// The service that the check in slot `index` belongs to.
     pub(crate) fn service_of(&self, index: usize) -> Option<usize> {
         usize::from(self.checks.get(index)?.service).checked_sub(1)
@@ -44,6 +54,27 @@ impl Local<'_> {
             slot.scratch_len = 0;
         }
         self.next_due = None;
+    }
+
+    /// The host must be asked to run the check in slot `index`.
+    pub(crate) fn ask(&mut self, index: usize) {
+        if let Some(slot) = self.live_check(index) {
+            slot.flags |= flag::ASK;
+            self.asking = true;
+        }
+    }
+
+    /// A check that the host must be asked to run, once.
+    pub(crate) fn next_ask(&mut self) -> Option<usize> {
+        if !self.asking {
+            return None;
+        }
+        let next = self.checks.iter().position(|slot| is_live(slot.flags) && slot.flags & flag::ASK != 0);
+        match next {
+            Some(index) => self.checks[index].flags &= !flag::ASK,
+            None => self.asking = false,
+        }
+        next
     }
 
     /// The check in slot `index` is due at `due`.

@@ -64,7 +64,7 @@ pub(crate) struct Identity<'a> {
 
 impl<'a> Identity<'a> {
     /// Our datacenter and `token`, or ours when that is empty.
-    fn scope<'t>(self, token: &'t str) -> request::Scope<'t>
+    pub(crate) fn scope<'t>(self, token: &'t str) -> request::Scope<'t>
     where
         'a: 't,
     {

@@ -57,6 +57,7 @@ use crate::{
     },
 };
 
+pub(crate) use memory::NOWHERE;
 pub use memory::{DATAGRAM_MIN, DEFLATE, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
 pub use stats::PoolStats;
 pub use stream::StreamSlot;

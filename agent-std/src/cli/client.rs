@@ -72,6 +72,9 @@ pub enum ClientError {
         /// The body as text.
         body: String,
     },
+    /// The same where Consul does not show the body: reads of keys.
+    #[error("Unexpected response code: {0}")]
+    BareStatus(u16),
     /// The body is not what this request is answered with.
     #[error("cannot decode the agent's answer: {0}")]
     Body(#[from] serde_json::Error),
@@ -141,7 +144,7 @@ impl Client {
         Ok(serde_json::from_slice(&self.expect_ok(Method::GET, path, query, Bytes::new())?)?)
     }
 
-    /// GET that may answer 404, which is `None`.
+    /// GET of keys, which may answer 404: `None`.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -150,7 +153,7 @@ impl Client {
         match answer.status {
             200 => Ok(Some(serde_json::from_slice(&answer.body)?)),
             404 => Ok(None),
-            _ => Err(unexpected(&answer)),
+            status => Err(ClientError::BareStatus(status)),
         }
     }
 

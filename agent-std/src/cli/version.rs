@@ -1,7 +1,6 @@
 //! `version`, `-v`, `--version`.
 
 use clap::ArgMatches;
-use serde_json::json;
 
 use super::{
     Kind, Spec,
@@ -29,10 +28,12 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
     match flags::value(matches, "format") {
         None | Some("pretty") => print(context),
         Some("json") => {
-            let rpc = json!({"Default": default, "Min": min, "Max": max});
             let version = context.product.version();
-            let value = json!({"Version": version, "Revision": "", "Prerelease": "", "RPC": rpc});
-            context.say(&serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?);
+            // Consul's order and three blanks.
+            context.say(&format!(
+                "{{\n   \"Version\": \"{version}\",\n   \"Revision\": \"\",\n   \"Prerelease\": \"\",\n   \"RPC\": {{\n      \
+                 \"Default\": {default},\n      \"Min\": {min},\n      \"Max\": {max}\n   }}\n}}"
+            ));
             Ok(())
         }
         Some(other) => Err(format!("Unknown format: {other}").into()),

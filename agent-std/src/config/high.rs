@@ -123,6 +123,8 @@ pub struct Config {
     pub retry_max: u32,
     /// Join known members again even after a leave.
     pub rejoin_after_leave: bool,
+    /// Be a member of a plain serf pool (`lictor.serf_only`).
+    pub serf_only: bool,
     /// Leave on SIGTERM.
     pub leave_on_terminate: bool,
     /// Do not leave on SIGINT.
@@ -209,6 +211,10 @@ impl Config {
         };
         let advertise = ip("advertise_addr", low.advertise_addr.as_deref());
         let advertise_wan = ip("advertise_addr_wan", low.advertise_addr_wan.as_deref());
+        // Consul resolves the address once more as the default of the WAN's, and complains twice.
+        if advertise_wan.is_none() && advertise.is_none() {
+            problems.extend(problems.clone());
+        }
         let client_addrs = addresses("client_addr", low.client_addr.as_deref().unwrap_or("127.0.0.1"), &mut problems);
         let mut port = |name: &str, given: Option<i64>, default: i64| match given.unwrap_or(default) {
             off if off <= 0 => None,
@@ -277,6 +283,7 @@ impl Config {
         for (index, raw) in definitions.into_iter().enumerate() {
             match raw.resolve(None, None) {
                 Ok(check) => checks.push(check),
+                Err(why) if why.contains(": invalid duration: ") => problems.push(format!("check[].{why}")),
                 Err(why) => problems.push(format!("check[{index}]: {why}")),
             }
         }
@@ -331,6 +338,7 @@ impl Config {
             retry_max: u32::try_from(low.retry_max.unwrap_or(0))
                 .map_err(|_| "retry_max must be between 0 and 4294967295")?,
             rejoin_after_leave: low.rejoin_after_leave.unwrap_or(false),
+            serf_only: low.lictor.serf_only.unwrap_or(false),
             leave_on_terminate: low.leave_on_terminate.unwrap_or(!server),
             skip_leave_on_interrupt: low.skip_leave_on_interrupt.unwrap_or(server),
             log_level,
@@ -476,10 +484,14 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
     }
     match STANDARD.decode(secret.expose()) {
         Ok(octets) => Ok(Some(GossipKey(octets))),
-        Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
+        Err(base64::DecodeError::InvalidByte(at, _)) => {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
-        Err(_) => Err("encrypt has invalid key: illegal base64 data: wrong length".to_owned()),
+        // Go points at the last, incomplete group of four.
+        Err(_) => {
+            let at = secret.expose().len() / 4 * 4;
+            Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
+        }
     }
 }
 

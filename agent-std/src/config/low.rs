@@ -41,6 +41,7 @@ pub struct Low {
     pub gossip_lan: Gossip,
     pub http_config: Http,
     pub leave_on_terminate: Option<bool>,
+    pub lictor: Lictor,
     pub limits: Limits,
     pub log_json: Option<bool>,
     pub log_level: Option<String>,
@@ -137,6 +138,14 @@ pub struct Http {
 pub struct Limits {
     pub http_max_conns_per_client: Option<i64>,
     pub kv_max_value_size: Option<i64>,
+}
+
+/// Our own settings, which Consul does not have.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Lictor {
+    /// Be a member of a plain serf pool: no admission rules, no catalog.
+    pub serf_only: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

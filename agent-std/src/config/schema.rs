@@ -175,7 +175,7 @@ const HTTP: &[Key] = &[
 ];
 
 /// Settings that only we have.
-const LICTOR: &[Key] = &[];
+const LICTOR: &[Key] = &[key("serf_only", Bool)];
 
 /// A whole configuration file.
 pub const FILE: &[Key] = &[

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Name of the service that the servers register for themselves.
-const SERVERS: &str = "consul";
+pub(super) const SERVERS: &str = "consul";
 
 /// Answers everything by asking a server, or on a server the local dispatcher.
 pub struct RpcSource {
@@ -56,13 +56,23 @@ impl LookupOptions {
     }
 }
 
-impl Directory for RpcSource {
+/// A directory that knows nothing itself.
+#[derive(Clone, Copy, Debug)]
+pub struct AskAll;
+
+impl Directory for AskAll {
     fn find(&self, _: &Lookup, _: &mut dyn FnMut(Instance<'_>) -> ControlFlow<()>) -> Found {
         Found::Ask
     }
 }
 
 impl Source for RpcSource {
+    type Now<'a> = AskAll;
+
+    fn now(&self) -> AskAll {
+        AskAll
+    }
+
     fn look_up<'a>(&'a self, lookup: &'a Lookup) -> LookUp<'a> {
         Box::pin(async move {
             match self.rows(lookup).await {
@@ -208,26 +218,29 @@ fn node_row(node: Node) -> Row {
 fn instance_row(instance: CheckServiceNode) -> Row {
     let CheckServiceNode { node, service, checks } = instance;
     let Weights { passing, warning } = service.weights.unwrap_or(Weights::ONE);
-    // Registered numbers may be anything; what DNS can carry is 16 bits.
-    let short = |number: i64| number.clamp(0, i64::from(u16::MAX)) as u16;
     Row {
         service: service.service,
         service_address: service.address.into(),
         port: short(service.port),
         weights: (short(passing), short(warning)),
-        health: worst(checks.as_deref().unwrap_or_default()),
+        health: worst(checks.iter().flatten()),
         ..node_row(node)
     }
 }
 
+/// Registered numbers may be anything; what DNS can carry is 16 bits.
+pub(super) fn short(number: i64) -> u16 {
+    number.clamp(0, i64::from(u16::MAX)) as u16
+}
+
 /// The worst status; one that nobody defined is no better than a warning.
-fn worst(checks: &[HealthCheck]) -> Health {
+pub(super) fn worst<'a>(checks: impl Iterator<Item = &'a HealthCheck>) -> Health {
     let status = |check: &HealthCheck| match check.status.as_str() {
         PASSING => Health::Passing,
         CRITICAL => Health::Critical,
         _ => Health::Warning,
     };
-    checks.iter().map(status).max().unwrap_or(Health::Passing)
+    checks.map(status).max().unwrap_or(Health::Passing)
 }
 
 #[cfg(test)]
@@ -241,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        dns::{HostAddress, Settings, Stats, resolve},
+        dns::{HostAddress, Settings, Stats, resolve, tests::question},
         model::{Map, Nanos, NodeService, NodeServices, QueryDns, ServiceNode},
         rpc::{BoxFuture, Caller, codec},
     };
@@ -270,25 +283,9 @@ mod tests {
         Fake { replies: [(method.to_string(), Err(RpcError::endpoint(text)))].into(), ..Fake::default() }
     }
 
-    fn question(name: &str, kind: u8) -> Vec<u8> {
-        let mut out = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for label in name.split('.') {
-            out.push(label.len() as u8);
-            out.extend(label.as_bytes());
-        }
-        out.extend([0, 0, kind, 0, 1]);
-        out
-    }
-
     fn lookup(name: &str, kind: u8) -> Lookup {
-        struct Nobody;
-        impl Directory for Nobody {
-            fn find(&self, _: &Lookup, _: &mut dyn FnMut(Instance<'_>) -> ControlFlow<()>) -> Found {
-                Found::Ask
-            }
-        }
         let (rules, mut rng) = (Rules::new("consul", "dc1"), Rng::from_seed(&[0; 32]));
-        match respond(&rules, &Nobody, &question(name, kind), Transport::Udp, &mut rng, &mut [0; 512]) {
+        match respond(&rules, &AskAll, &question(name, kind), Transport::Udp, &mut rng, &mut [0; 512]) {
             Outcome::Ask(lookup) => lookup,
             other => panic!("{other:?}"),
         }

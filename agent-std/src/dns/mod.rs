@@ -13,6 +13,7 @@
 mod known;
 mod lookup;
 mod recursor;
+mod store;
 mod tcp;
 mod udp;
 
@@ -35,7 +36,8 @@ use tokio::{
 };
 
 pub use known::{HostAddress, Known, Row};
-pub use lookup::{LookupOptions, RpcSource};
+pub use lookup::{AskAll, LookupOptions, RpcSource};
+pub use store::{StoreSource, StoreView};
 
 /// Largest UDP reply, whatever an asker advertises: larger ones are fragments that networks lose.
 const MAX_UDP: usize = 4096;
@@ -44,7 +46,13 @@ const MAX_UDP: usize = 4096;
 const MAX_ASKS: usize = 5;
 
 /// Where answers come from.
-pub trait Source: Directory + Send + Sync + 'static {
+pub trait Source: Send + Sync + 'static {
+    /// What is at hand at one moment; see [`Source::now`].
+    type Now<'a>: Directory + Send + Sync;
+
+    /// What is at hand now. It must not change while one query is answered.
+    fn now(&self) -> Self::Now<'_>;
+
     /// Looks up what [`Directory::find`] answered with [`dns::Found::Ask`]. `None`: no such name.
     fn look_up<'a>(&'a self, lookup: &'a Lookup) -> LookUp<'a>;
 }
@@ -248,7 +256,8 @@ async fn resolve(
 ) -> Option<Vec<u8>> {
     let mut out = vec![0; if via == Transport::Tcp { usize::from(u16::MAX) } else { MAX_UDP }];
     let mut rng = rng();
-    let mut known = Known::new(source);
+    let now = source.now();
+    let mut known = Known::new(&now);
     for _ in 0..MAX_ASKS {
         match settings.with_rules(|rules| dns::respond(rules, &known, query, via, &mut rng, &mut out)) {
             Outcome::Reply(len) => {

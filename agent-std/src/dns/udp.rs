@@ -44,7 +44,8 @@ pub(super) async fn worker<S: Source>(mut shared: Shared<S>, socket: Arc<UdpSock
             settings = shared.settings.borrow_and_update().clone();
         }
         let query = &buf[..len];
-        let known = Known::new(&*shared.source);
+        let now = shared.source.now();
+        let known = Known::new(&now);
         let outcome =
             settings.with_rules(|rules| dns::respond(rules, &known, query, Transport::Udp, &mut rng, &mut out));
         match outcome {

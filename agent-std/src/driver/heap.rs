@@ -1,6 +1,8 @@
 //! Memory for machines, in boxes. The machine borrows it, so keep the heap beside it in the same task.
 
 use agent_core::{
+    agent::{ConnectionSlot, Regions},
+    local::{CheckSlot, LocalRegions, ServiceSlot},
     membership::{BroadcastSlot, MemberSlot},
     pool::{DATAGRAM_MIN, DEFLATE, INFLATE_MIN, PoolRegions, RelaySlot, StreamSlot},
     serf::{IntentSlot, SeenSlot},
@@ -93,6 +95,53 @@ impl PoolHeap {
             stage: &mut self.stage,
             image: &mut self.image,
             deflate: &mut self.deflate,
+        }
+    }
+}
+
+/// Services one agent may register.
+const SERVICES: usize = 1024;
+/// Checks one agent may register.
+const CHECKS: usize = 2048;
+/// Records and outputs: 4 KiB of output for each check is a quarter of this.
+const LOCAL_TEXT: usize = 32 << 20;
+/// Own calls and checks under way at once.
+const CONNECTIONS: usize = 64;
+/// The longest own call: a service with all its checks.
+const REQUEST: usize = 64 * 1024;
+
+/// The memory of an agent. Its DNS port is served by [`crate::dns`], so it has no slots for queries.
+pub struct AgentHeap {
+    pool: PoolHeap,
+    services: Box<[ServiceSlot]>,
+    checks: Box<[CheckSlot]>,
+    text: Box<[u8]>,
+    connections: Box<[ConnectionSlot]>,
+    request: Box<[u8]>,
+}
+
+impl AgentHeap {
+    /// Memory for an agent whose pool has `sizes`.
+    pub fn new(sizes: PoolSizes) -> Self {
+        AgentHeap {
+            pool: PoolHeap::new(sizes),
+            services: slots(SERVICES, ServiceSlot::EMPTY),
+            checks: slots(CHECKS, CheckSlot::EMPTY),
+            text: slots(LOCAL_TEXT, 0),
+            connections: slots(CONNECTIONS, ConnectionSlot::EMPTY),
+            request: slots(REQUEST, 0),
+        }
+    }
+
+    /// Lends all of it.
+    pub fn regions(&mut self) -> Regions<'_> {
+        Regions {
+            pool: self.pool.regions(),
+            local: LocalRegions { services: &mut self.services, checks: &mut self.checks, text: &mut self.text },
+            connections: &mut self.connections,
+            request: &mut self.request,
+            queries: &mut [],
+            look_ups: &mut [],
         }
     }
 }

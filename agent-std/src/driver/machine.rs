@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use agent_core::{
-    agent::{CheckId, Event, Outcome, Output, Port, Purpose, StreamId, StreamInput, Ticket},
+    agent::{Agent, CheckId, Event, Outcome, Output, Port, Purpose, StreamId, StreamInput, Ticket},
     checks::Health,
     pool::{Pool, PoolOutput},
     time::Instant,
@@ -45,6 +45,48 @@ pub struct Waiter {
     pub ticket: Ticket,
     /// Takes its outcome.
     pub outcome: oneshot::Sender<Outcome>,
+}
+
+/// A whole agent.
+#[derive(Debug)]
+pub enum AgentKind {}
+
+impl Kind for AgentKind {
+    type Machine<'m> = Agent<'m>;
+}
+
+impl Machine for Agent<'_> {
+    fn handle_timeout(&mut self, now: Instant) {
+        Agent::handle_timeout(self, now);
+    }
+
+    fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, data: &mut [u8]) {
+        Agent::handle_datagram(self, now, port, from, data);
+    }
+
+    fn handle_accept(&mut self, now: Instant, port: Port, from: SocketAddr) -> Option<StreamId> {
+        Agent::handle_accept(self, now, port, from)
+    }
+
+    fn handle_stream(&mut self, now: Instant, id: StreamId, input: StreamInput<'_>) -> usize {
+        Agent::handle_stream(self, now, id, input)
+    }
+
+    fn fill_stream(&mut self, now: Instant, id: StreamId, out: &mut [u8]) -> usize {
+        Agent::fill_stream(self, now, id, out)
+    }
+
+    fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]) {
+        Agent::handle_resolved(self, now, ticket, addresses);
+    }
+
+    fn handle_check(&mut self, now: Instant, id: CheckId, health: Health, output: &str) {
+        Agent::handle_check(self, now, id, health, output);
+    }
+
+    fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
+        Agent::poll_output(self, buf)
+    }
 }
 
 /// A gossip pool without an agent.

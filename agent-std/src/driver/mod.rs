@@ -47,9 +47,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-pub use heap::{PoolHeap, PoolSizes};
+pub use heap::{AgentHeap, PoolHeap, PoolSizes};
 pub use host_checks::{Script, Scripts};
-pub use machine::{Job, Kind, Machine, PoolKind, Waiter};
+pub use machine::{AgentKind, Job, Kind, Machine, PoolKind, Waiter};
 pub use notice::{MemberInfo, Notice};
 pub use tcp::{BoxWire, Destination, Dial, PlainDial, Why, Wire};
 

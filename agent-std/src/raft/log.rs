@@ -59,6 +59,8 @@ pub(super) struct Loaded {
     pub(super) hard: HardState,
     /// Consecutive entries.
     pub(super) entries: Vec<Entry>,
+    /// Index that the log expects next, unless it is free.
+    pub(super) next: Option<u64>,
     /// Octets of a torn last write that were cut off.
     pub(super) torn: u64,
 }
@@ -89,17 +91,24 @@ impl Log {
             let bytes = read_all(&*open).map_err(StorageError::io(format!("read {name}")))?;
             let good = reader.segment(name, &bytes, is_last)?;
             let torn = bytes.len() as u64 - good;
+            reader.loaded.torn += torn;
             if torn > 0 {
                 log::warn!("raft storage: cut {torn} octets of an unfinished write off {name}");
-                reader.loaded.torn += torn;
-                if good == 0 {
-                    disk.remove(name).map_err(StorageError::io(format!("remove {name}")))?;
-                    disk.sync().map_err(StorageError::io("sync the directory"))?;
-                    reader.segments.pop();
-                    // The segment before, if any, is whole; the next write begins a new one.
-                    continue;
-                }
-                open.truncate(good).and_then(|()| open.sync()).map_err(StorageError::io(format!("cut {name}")))?;
+            }
+            if good == 0 {
+                // The segment before, if any, is whole; the next write begins a new one.
+                disk.remove(name).map_err(StorageError::io(format!("remove {name}")))?;
+                disk.sync().map_err(StorageError::io("sync the directory"))?;
+                reader.segments.pop();
+                continue;
+            }
+            if torn > 0 {
+                open.truncate(good).map_err(StorageError::io(format!("cut {name}")))?;
+            }
+            if is_last {
+                // What a killed process wrote and did not sync may be read here and still be lost with the power.
+                open.sync().map_err(StorageError::io(format!("sync {name}")))?;
+                disk.sync().map_err(StorageError::io("sync the directory"))?;
             }
             at = good;
             file = is_last.then_some(open);
@@ -121,6 +130,7 @@ impl Log {
             failed: false,
         };
         reader.loaded.hard = reader.hard.to_library();
+        reader.loaded.next = reader.loaded.entries.last().map(|entry| entry.index + 1).or(reader.expected);
         Ok((log, reader.loaded))
     }
 
@@ -200,15 +210,16 @@ impl Log {
 fn open_mark(disk: &dyn Disk, owner: u64) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
     let names = disk.list().map_err(StorageError::io("list the directory"))?;
     if !names.iter().any(|name| name == MARK) {
-        let file = disk.create(MARK).map_err(StorageError::io("create mark"))?;
+        // Made whole before it gets its name; from then on it is one sector overwritten in place, old or new but never torn.
+        let header = FileHeader { kind: FileKind::Mark, owner, sequence: 0 }.emit();
+        let unfinished = "unfinished-mark";
+        let mut file = disk.create(unfinished).map_err(StorageError::io("create mark"))?;
+        file.write_at(&header, 0).and_then(|()| file.sync()).map_err(StorageError::io("write mark"))?;
+        disk.rename(unfinished, MARK).map_err(StorageError::io("rename mark"))?;
         return Ok((file, 0));
     }
     let file = disk.open(MARK).map_err(StorageError::io("open mark"))?;
     let bytes = read_all(&*file).map_err(StorageError::io("read mark"))?;
-    // A power cut may leave a new file empty or unwritten; that is no number at all, not a wrong one.
-    if bytes.iter().all(|byte| *byte == 0) {
-        return Ok((file, 0));
-    }
     let header = FileHeader::parse(&bytes, FileKind::Mark).map_err(|bad| StorageError::bad(MARK, 0, bad))?;
     check_owner(MARK, header.owner, owner)?;
     if bytes.len() != HEADER {

@@ -20,4 +20,8 @@ pub use storage::{Directory, Disk, DiskFile, StorageError};
 pub use transport::{Connecting, Connector, Stream, tcp_connector};
 
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;

@@ -251,10 +251,15 @@ impl<S: StateMachine> Node<S> {
         let id = config.server.raft_id();
         let snapshots = Snapshots::new(disk.clone(), id);
         snapshots.sweep()?;
-        let (log, loaded) = Log::open(disk, id)?;
+        let (mut log, loaded) = Log::open(disk, id)?;
         let found = newest_good(&snapshots, &mut machine)?;
         let (newest, older) = (found.newest, found.older);
         let store = assemble(loaded.hard, loaded.entries, newest.as_ref(), older.as_ref())?;
+        // A crash between a leader's snapshot and the reset of the log: reset it now, or its next entry would leave a hole.
+        if loaded.next.is_some_and(|next| next != store.last() + 1) {
+            let hard = Some(store.hard_record());
+            log.write(&Batch { reset: Some(store.last()), entries: &[], hard })?;
+        }
 
         let servers = newest.as_ref().map(Meta::servers).unwrap_or_default();
         let applied = newest.as_ref().map_or((0, 0), |meta| (meta.index, meta.term));
@@ -728,6 +733,10 @@ impl<S: StateMachine> Node<S> {
                 state.map_err(|error| StorageError::Library(format!("entry {}: {error}", entry.index)))?;
                 self.servers.apply(&change_body);
                 self.configuration_index = entry.index;
+                // A follower that was to be removed may be elected before it knows. The library cannot lead without itself.
+                if self.is_leader() && self.servers.by_raft_id(self.id).is_none() {
+                    self.raw.raft.become_follower(self.raw.raft.term, INVALID_ID);
+                }
                 log::info!("raft: configuration of index {}: {change_body:?}", entry.index);
                 Ok(Vec::new())
             }

@@ -79,7 +79,8 @@ impl Running {
         let machine = Map::default();
         let values = machine.shared.clone();
         let allowed = Arc::new(|ip: IpAddr| ip.is_loopback());
-        let raft = Raft::open(config, disk, machine, tcp_connector(), allowed).expect("opens");
+        let raft = Raft::open(config, disk, machine, tcp_connector(std::net::Ipv4Addr::UNSPECIFIED.into()), allowed)
+            .expect("opens");
         let accepting = raft.clone();
         let listener = tokio::spawn(async move {
             while let Ok((mut stream, peer)) = listener.accept().await {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
@@ -54,11 +55,16 @@ pub type Connector = Arc<dyn Fn(SocketAddr) -> Connecting + Send + Sync>;
 /// A connection being made.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
-/// Plain TCP.
-pub fn tcp_connector() -> Connector {
-    Arc::new(|address| {
+/// Plain TCP from `local`, so that the other side sees the address that the LAN pool knows. An unspecified one lets the
+/// system choose.
+pub fn tcp_connector(local: IpAddr) -> Connector {
+    Arc::new(move |address| {
         Box::pin(async move {
-            let mut stream = tokio::net::TcpStream::connect(address).await?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if !local.is_unspecified() && local.is_ipv4() == address.is_ipv4() {
+                socket.bind(SocketAddr::new(local, 0))?;
+            }
+            let mut stream = socket.connect(address).await?;
             stream.set_nodelay(true)?;
             stream.write_all(&[1]).await?;
             Ok(Box::new(stream) as Box<dyn Stream>)
@@ -133,7 +139,13 @@ impl Transport {
         }
         for message in messages {
             let Some(record) = MessageRecord::from_library(&message) else { continue };
-            let Some(address) = peers.address(message.to) else { continue };
+            let Some(address) = peers.address(message.to) else {
+                // Without a word about its end the library would wait for it for ever.
+                if record.is_snapshot() {
+                    let _ = self.inner.requests.send(Request::SnapshotSent(message.to, false));
+                }
+                continue;
+            };
             if message.get_msg_type() == MessageType::MsgSnapshot {
                 self.send_snapshot(message, record, address);
             } else {

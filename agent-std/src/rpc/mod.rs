@@ -5,16 +5,30 @@
 //!                          └─ on a client: pool ──> yamux ──> a server's listener ──> dispatcher ──> …
 //! ```
 
+pub mod acl;
+mod client;
 pub mod codec;
+mod consensus;
+mod endpoint;
 mod error;
+mod exchange;
 pub mod header;
+pub mod listener;
+mod pool;
+mod server;
+#[cfg(test)]
+pub(crate) mod solo;
 mod yamux;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use client::{Client, ServerInfo};
+pub use consensus::{Consensus, ConsensusError, ConsensusView};
 pub use error::RpcError;
+pub use pool::Pool;
+pub use server::{FireEvent, Server, ServerConfig};
 
 /// A future on the heap, so that [`Caller`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -52,3 +66,6 @@ impl Rpc {
         Ok(codec::from_slice(&reply)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

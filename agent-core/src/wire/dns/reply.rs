@@ -16,6 +16,9 @@ use super::{Edns, HEADER, Query, Rcode, flag, name_len, rtype};
 /// Label offsets remembered for compression. The first few names of a reply hold every suffix worth pointing at.
 const SEEN: usize = 16;
 
+/// Words of the filter that spares most searches for repeated answers.
+const FILTER: usize = 32;
+
 /// Largest offset a compression pointer can name (RFC 1035 §4.1.4).
 const MAX_POINTER: usize = 0x3fff;
 
@@ -34,13 +37,11 @@ impl WireName {
         for part in parts {
             for label in part.strip_suffix('.').unwrap_or(part).split('.') {
                 let len = u8::try_from(label.len()).ok().filter(|len| (1..64).contains(len))?;
-                name.push(len)?;
-                for &octet in label.as_bytes() {
-                    name.push(octet)?;
-                }
+                name.push(&[len])?;
+                name.push(label.as_bytes())?;
             }
         }
-        name.push(0)?;
+        name.push(&[0])?;
         Some(name)
     }
 
@@ -49,9 +50,10 @@ impl WireName {
         self.octets.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
-    fn push(&mut self, octet: u8) -> Option<()> {
-        *self.octets.get_mut(usize::from(self.len))? = octet;
-        self.len += 1;
+    fn push(&mut self, octets: &[u8]) -> Option<()> {
+        let end = usize::from(self.len) + octets.len();
+        self.octets.get_mut(usize::from(self.len)..end)?.copy_from_slice(octets);
+        self.len = end as u8;
         Some(())
     }
 }
@@ -125,6 +127,8 @@ pub struct Reply<'o, 'q> {
     seen: [u16; SEEN],
     /// Where the newest SRV target stands: its addresses follow at once. 0 for none.
     target: u16,
+    /// One bit per hash of an answer given; never cleared. No bit: not given. A bit: search to be sure.
+    given: [u32; FILTER],
     compress: bool,
 }
 
@@ -138,7 +142,8 @@ impl<'o, 'q> Reply<'o, 'q> {
         let tail = out.len().checked_sub(query.edns.as_ref().map_or(0, opt_len)).filter(|&tail| tail >= head)?;
         out.get_mut(HEADER..head)?.copy_from_slice(query.question);
         let at = Mark { head, tail, plain: head, seen: 0, counts: [0; 3] };
-        let mut reply = Reply { out, query: *query, at, plain_limit, seen: [0; SEEN], target: 0, compress };
+        let mut reply =
+            Reply { out, query: *query, at, plain_limit, seen: [0; SEEN], target: 0, given: [0; FILTER], compress };
         let mut offset = HEADER;
         for label in query.labels() {
             reply.remember(offset);
@@ -174,6 +179,9 @@ impl<'o, 'q> Reply<'o, 'q> {
             return false;
         }
         self.at.counts[section as usize] += 1;
+        if section == Section::Answer {
+            self.remember_answer(data);
+        }
         if section == Section::Additional {
             let len = self.at.head - before.head;
             self.at.tail -= len;
@@ -186,6 +194,9 @@ impl<'o, 'q> Reply<'o, 'q> {
 
     /// Whether an answer already gives this address.
     pub fn has_address(&self, address: IpAddr) -> bool {
+        if !self.may_have(hash_of(address)) {
+            return false;
+        }
         match address {
             IpAddr::V4(v4) => self.answers().any(|(kind, _, data)| kind == rtype::A && data == v4.octets()),
             IpAddr::V6(v6) => self.answers().any(|(kind, _, data)| kind == rtype::AAAA && data == v6.octets()),
@@ -194,15 +205,19 @@ impl<'o, 'q> Reply<'o, 'q> {
 
     /// Whether an answer already gives this target and port.
     pub fn has_srv(&self, port: u16, target: &WireName) -> bool {
-        self.answers().any(|(kind, at, data)| {
-            // Layout: priority, weight, port, target.
-            kind == rtype::SRV && data.get(4..6) == Some(&port.to_be_bytes()) && self.is_at(at + 6, target.as_octets())
-        })
+        // Layout: priority, weight, port, target.
+        self.may_have(hash(target.as_octets(), port.into()))
+            && self.answers().any(|(kind, at, data)| {
+                kind == rtype::SRV
+                    && data.get(4..6) == Some(&port.to_be_bytes())
+                    && self.is_at(at + 6, target.as_octets())
+            })
     }
 
     /// Whether an answer already gives this target, with whatever port.
     pub fn has_target(&self, target: &WireName) -> bool {
-        self.answers().any(|(kind, at, _)| kind == rtype::SRV && self.is_at(at + 6, target.as_octets()))
+        self.may_have(hash(target.as_octets(), NO_PORT))
+            && self.answers().any(|(kind, at, _)| kind == rtype::SRV && self.is_at(at + 6, target.as_octets()))
     }
 
     /// Writes the header and the EDNS record, and gives the length of the reply.
@@ -289,6 +304,25 @@ impl<'o, 'q> Reply<'o, 'q> {
         let len = u16::try_from(self.at.head - start).ok()?;
         self.out.get_mut(start - 2..start)?.copy_from_slice(&len.to_be_bytes());
         Some(())
+    }
+
+    fn remember_answer(&mut self, data: Data<'_>) {
+        match data {
+            Data::Address(address) => self.give(hash_of(address)),
+            Data::Srv { port, target, .. } => {
+                self.give(hash(target.as_octets(), port.into()));
+                self.give(hash(target.as_octets(), NO_PORT));
+            }
+            _ => {}
+        }
+    }
+
+    fn give(&mut self, hash: u32) {
+        self.given[hash as usize / 32 % FILTER] |= 1 << (hash % 32);
+    }
+
+    fn may_have(&self, hash: u32) -> bool {
+        self.given[hash as usize / 32 % FILTER] & (1 << (hash % 32)) != 0
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
@@ -424,6 +458,23 @@ impl Strings {
         self.len += 1;
         *reply.out.get_mut(self.length_at)? = self.len;
         Some(())
+    }
+}
+
+/// In place of a port: the target alone.
+const NO_PORT: u32 = u32::MAX;
+
+/// FNV-1a, the top bits mixed into the lower ones that choose the filter's bit.
+fn hash(octets: &[u8], port: u32) -> u32 {
+    let basis = 0x811c_9dc5 ^ port;
+    let hash = octets.iter().fold(basis, |hash, &octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193));
+    hash ^ hash >> 16
+}
+
+fn hash_of(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(v4) => hash(&v4.octets(), NO_PORT),
+        IpAddr::V6(v6) => hash(&v6.octets(), NO_PORT),
     }
 }
 

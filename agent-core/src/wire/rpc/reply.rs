@@ -68,7 +68,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    const EMPTY: Instance = Instance {
+    /// Nothing known; all zero bits.
+    pub const EMPTY: Instance = Instance {
         node: Text::EMPTY,
         node_address: Text::EMPTY,
         service_address: Text::EMPTY,

@@ -96,6 +96,9 @@ fn detailed(context: &mut Context<'_>, entry: &Entry, value: &[u8]) {
     ] {
         context.say(&format!("{name:16} {text}"));
     }
+    if value.is_empty() {
+        return context.say("Value");
+    }
     let _ = write!(context.out, "{:16} ", "Value");
     let _ = context.out.write_all(value);
     context.say("");

@@ -7,7 +7,7 @@ use super::{data, modify_index, namespace, path};
 use crate::cli::{
     Kind, Spec,
     client::Client,
-    context::{Context, Outcome, too_many},
+    context::{Context, Outcome},
     flags, goflags,
 };
 
@@ -41,12 +41,9 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
         [] => return Err("Error! Missing KEY argument".into()),
         [key] => (key, ""),
         [key, value] => (key, value.as_str()),
-        more => return Err(too_many(2, more.len())),
+        more => return Err(format!("Error! Too many arguments (expected 1 or 2, got {})", more.len()).into()),
     };
     let key = key.strip_prefix('/').unwrap_or(key);
-    if key.is_empty() {
-        return Err("Error! Missing KEY argument".into());
-    }
     let mut value = data(context, value).map_err(|error| format!("Error! {error}"))?;
     if flags::is_on(matches, "base64") {
         match STANDARD.decode(&value) {
@@ -62,7 +59,8 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
         (flags::is_on(matches, "cas"), flags::is_on(matches, "acquire"), flags::is_on(matches, "release"));
     let session = flags::value(matches, "session").unwrap_or_default();
     let modify_index = flags::number(matches, "modify-index");
-    if cas && modify_index.is_none() {
+    // Zero, which would mean "create only", cannot be asked for here (seen in 1.8.7).
+    if cas && modify_index.unwrap_or(0) == 0 {
         return Err("Must specify -modify-index with -cas!".into());
     }
     if (acquire || release) && session.is_empty() {
@@ -107,7 +105,7 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
 /// Go counts the octets up to the first bad one.
 fn bad_base64(error: &base64::DecodeError, value: &[u8]) -> String {
     let at = match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidByte(at, _) => *at,
         _ => value.len(),
     };
     format!("illegal base64 data at input byte {at}")
@@ -121,9 +119,9 @@ mod tests {
     fn refusals() {
         for (args, text) in [
             (&["kv", "put"][..], "Error! Missing KEY argument\n"),
-            (&["kv", "put", ""], "Error! Missing KEY argument\n"),
-            (&["kv", "put", "k", "v", "x"], "Too many arguments (expected 2, got 3)\n"),
+            (&["kv", "put", "k", "v", "x"], "Error! Too many arguments (expected 1 or 2, got 3)\n"),
             (&["kv", "put", "-cas", "k", "v"], "Must specify -modify-index with -cas!\n"),
+            (&["kv", "put", "-cas", "-modify-index=0", "k"], "Must specify -modify-index with -cas!\n"),
             (&["kv", "put", "-acquire", "k"], "Error! Missing -session (required with -acquire and -release)\n"),
             (&["kv", "put", "-release", "k"], "Error! Missing -session (required with -acquire and -release)\n"),
             (

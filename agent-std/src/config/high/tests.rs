@@ -98,6 +98,7 @@ fn single_problems() {
             "node_meta invalid: Couldn't load metadata pair ('consul-x', '1'): Key prefix 'consul-' is reserved for internal use"
         }),
         (json!({"encrypt": "@@"}), "encrypt has invalid key: illegal base64 data at input byte 0"),
+        (json!({"encrypt": "AAA"}), "encrypt has invalid key: illegal base64 data at input byte 0"),
         (json!({"alt_domain": "service.x"}), "alt_domain cannot start with {service,connect,node,query,addr,dc1}"),
         (json!({"ports": {"http": 8600}}), "HTTP address 127.0.0.1:8600 already configured for DNS"),
         (json!({"ports": {"server": 8301}}), {

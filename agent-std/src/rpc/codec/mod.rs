@@ -22,6 +22,9 @@ const MAX_DEPTH: u32 = 64;
 /// empty health check is one octet on the wire and some 400 in memory).
 const MAX_REQUEST_ITEMS: usize = 1 << 16;
 
+/// `{}`: what follows the header of a failed call.
+pub const EMPTY_MAP: [u8; 1] = [0x80];
+
 /// A value cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
