@@ -124,7 +124,9 @@ impl Invariants {
                     Truth::Killed => matches!(status, Some(MemberStatus::Failed) | None),
                     // Who left while cut off may count as failed, but then for everybody.
                     Truth::Left => match status {
-                        Some(MemberStatus::Left | MemberStatus::Failed) => *ends[member].get_or_insert(status) == status,
+                        Some(MemberStatus::Left | MemberStatus::Failed) => {
+                            *ends[member].get_or_insert(status) == status
+                        }
                         Some(_) => false,
                         None => true,
                     },
