@@ -44,7 +44,7 @@ impl Bench {
     /// A client agent that knows only this server.
     fn client(&self) -> Rpc {
         let (_, known) = watch::channel(vec![ServerInfo { name: "s1".into(), address: self.address }]);
-        Rpc::new(Client::new(Pool::default(), known))
+        Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), known)))
     }
 
     fn local(&self) -> Rpc {
@@ -267,7 +267,7 @@ async fn a_client_turns_to_another_server() {
     let servers = [dead, bench.address].map(|address| ServerInfo { name: address.to_string(), address });
     for _ in 0..8 {
         let (_, known) = watch::channel(servers.to_vec());
-        let rpc = Rpc::new(Client::new(Pool::default(), known));
+        let rpc = Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), known)));
         let _: Empty = rpc.call("Status.Ping", &Empty {}).await.unwrap();
     }
     let (_, nobody) = watch::channel(vec![]);
