@@ -320,7 +320,7 @@ async fn a_server_of_one_keeps_what_it_was_told() {
             raft::Config { multiplier: 1, ..raft::Config::new(own.clone(), 1, 1) },
             Arc::new(raft::Directory::open(directory.path()).unwrap()),
             crate::state::Machine(Arc::clone(&store)),
-            raft::tcp_connector(),
+            raft::tcp_connector(std::net::Ipv4Addr::LOCALHOST.into()),
             Arc::new(|_| true),
         )
         .unwrap();
