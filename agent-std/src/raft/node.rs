@@ -199,6 +199,8 @@ pub(super) struct Node<S> {
     handover_term: u64,
     handovers: Vec<Reply<()>>,
     last_contact: Option<Duration>,
+    /// Just started: an only voter need not wait for an election timeout.
+    fresh: bool,
     /// A snapshot is being written.
     writing: bool,
     /// Received snapshots that the library has not decided on.
@@ -289,12 +291,12 @@ impl<S: StateMachine> Node<S> {
             handover_term: 0,
             handovers: Vec::new(),
             last_contact: None,
+            fresh: true,
             writing: false,
             received: None,
             older_snapshot: older.map_or(0, |meta| meta.index),
         };
         node.draw(true);
-        node.campaign_if_alone();
         Ok(node)
     }
 
@@ -315,7 +317,7 @@ impl<S: StateMachine> Node<S> {
         self.configuration_index = 1;
         self.applied = (1, 1);
         self.draw(true);
-        self.campaign_if_alone();
+        self.fresh = true;
         Ok(())
     }
 
@@ -471,7 +473,7 @@ impl<S: StateMachine> Node<S> {
             self.draw(false);
             self.settle_leadership();
             self.ask_reads();
-            if !self.raw.has_ready() {
+            if !self.raw.has_ready() && !self.campaign_if_alone() {
                 break;
             }
             let mut ready = self.raw.ready();
@@ -631,6 +633,9 @@ impl<S: StateMachine> Node<S> {
                 );
             }
             MessageType::MsgAppend => {
+                if (message.index == 0) != (message.log_term == 0) {
+                    return Err("its entries follow one that cannot be");
+                }
                 let mut before = (message.index, message.log_term);
                 for entry in &message.entries {
                     if entry.index != before.0.wrapping_add(1) || entry.term < before.1 || entry.term > message.term {
@@ -750,7 +755,11 @@ impl<S: StateMachine> Node<S> {
         let newest = store.newest_snapshot().map_or(0, |meta| meta.index);
         let since = self.applied.0.saturating_sub(newest);
         let large = store.octets() > self.config.snapshot_octets && since > self.config.snapshot_threshold / 16;
-        if self.writing || self.servers.is_empty() || !(since >= self.config.snapshot_threshold || large) {
+        if self.writing || self.servers.is_empty() {
+            return;
+        }
+        let wanted = store.take_wanted() && since > 0;
+        if !(wanted || large || since >= self.config.snapshot_threshold) {
             return;
         }
         self.writing = true;
@@ -846,13 +855,12 @@ impl<S: StateMachine> Node<S> {
         }
     }
 
-    /// The only voter need not wait for anybody.
-    fn campaign_if_alone(&mut self) {
-        let alone = self.servers.voters() == 1
-            && self.servers.by_raft_id(self.id).is_some_and(|own| own.suffrage == Suffrage::Voter);
-        if alone && self.raw.raft.raft_log.applied >= self.raw.raft.raft_log.committed {
-            let _ = self.raw.campaign();
-        }
+    /// The only voter need not wait for anybody, once it has applied what was decided.
+    fn campaign_if_alone(&mut self) -> bool {
+        let votes = |server: &Server| server.suffrage == Suffrage::Voter;
+        let alone = self.servers.voters() == 1 && self.servers.by_raft_id(self.id).is_some_and(votes);
+        let begin = alone && std::mem::take(&mut self.fresh) && self.raw.raft.state == StateRole::Follower;
+        begin && self.raw.campaign().is_ok()
     }
 
     /// Replaces the election timeout that the library drew from the system by one of ours.

@@ -36,6 +36,10 @@ impl Meta {
         Self { index, term, unix_millis, servers: servers.iter().cloned().collect() }
     }
 
+    pub(super) fn has(&self, raft_id: u64) -> bool {
+        self.servers.iter().any(|server| server.raft_id() == raft_id)
+    }
+
     pub(super) fn servers(&self) -> Servers {
         Servers::new(self.servers.iter().cloned())
     }

@@ -3,6 +3,7 @@
 //! Entries since the older kept snapshot stay in memory; `log` has the same ones on disk. Bodies are shared, so handing
 //! entries out copies no payload.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
@@ -22,6 +23,8 @@ pub(super) struct Store {
     octets: usize,
     /// The newest snapshot on disk.
     snapshot: Option<Meta>,
+    /// A server asked for a snapshot that the newest one is too old for.
+    wanted: Cell<bool>,
 }
 
 impl Store {
@@ -33,7 +36,7 @@ impl Store {
         snapshot: Option<Meta>,
     ) -> Self {
         let octets = entries.iter().map(size).sum();
-        Self { hard, conf, base, entries: entries.into(), octets, snapshot }
+        Self { hard, conf, base, entries: entries.into(), octets, snapshot, wanted: Cell::new(false) }
     }
 
     pub(super) fn append(&mut self, entries: &[Entry]) {
@@ -88,6 +91,11 @@ impl Store {
 
     pub(super) fn newest_snapshot(&self) -> Option<&Meta> {
         self.snapshot.as_ref()
+    }
+
+    /// Whether a new snapshot is asked for; asked once.
+    pub(super) fn take_wanted(&self) -> bool {
+        self.wanted.take()
     }
 
     pub(super) fn last(&self) -> u64 {
@@ -161,9 +169,13 @@ impl Storage for Store {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let unavailable = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
-        let meta = self.snapshot.as_ref().filter(|meta| meta.index >= request_index).ok_or(unavailable)?;
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        // A server refuses a snapshot whose configuration does not have it: one from before it was added.
+        let fits = |meta: &&Meta| meta.index >= request_index && meta.has(to);
+        let Some(meta) = self.snapshot.as_ref().filter(fits) else {
+            self.wanted.set(true);
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
         Ok(library_snapshot(meta))
     }
 }

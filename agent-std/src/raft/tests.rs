@@ -204,3 +204,95 @@ async fn three_servers_elect_replicate_and_survive_the_leader() {
         running.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_server_is_added_gets_a_snapshot_becomes_a_voter_and_is_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let small = |config: &mut Config| {
+        config.snapshot_threshold = 50;
+        config.trailing_logs = 0;
+    };
+    let first = Running::start_on(1, directory.path(), listener, small).await;
+    first.raft.bootstrap(vec![first.server.clone()]).await.expect("bootstraps");
+    first.wait_for("leads", |status| status.role == Role::Leader).await;
+    for number in 0..200 {
+        // Together more than one piece of a snapshot.
+        let value = "v".repeat(4000);
+        first.raft.propose(format!("k{number}={value}").into_bytes()).await.expect("commits");
+    }
+    first.wait_for("has a snapshot", |status| status.last_snapshot_index > 100).await;
+
+    let second = Running::start(2, directory.path()).await;
+    assert!(second.raft.servers().is_empty());
+    let staging = Server { suffrage: Suffrage::Staging, ..second.server.clone() };
+    first.raft.add_server(staging).await.expect("the leader alone is a majority");
+    let mut changes = first.raft.server_changes();
+    let both_vote = changes.wait_for(|servers| servers.voters() == 2);
+    timeout(PATIENCE, both_vote).await.expect("in time").expect("runs");
+    second.wait_for("has caught up", |status| status.applied_index >= 200 && status.last_snapshot_index > 0).await;
+    assert_eq!(second.value("k199").map(|value| value.len()), Some(4000));
+
+    assert!(matches!(second.raft.remove_server(&first.server.id).await, Err(ProposeError::NotLeader { .. })));
+    assert!(matches!(first.raft.remove_server(&first.server.id).await, Err(ProposeError::Refused(_))));
+    first.raft.transfer_leadership(Some(&second.server.id)).await.expect("the other is well");
+    second.wait_for("leads", |status| status.role == Role::Leader).await;
+    second.raft.remove_server(&first.server.id).await.expect("the leader removes the other");
+    assert_eq!(second.raft.servers().len(), 1);
+    second.raft.propose(b"alone=1".to_vec()).await.expect("alone again");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proposals_made_together_share_a_sync() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let servers = cluster(directory.path(), 1).await;
+    servers[0].wait_for("leads", |status| status.role == Role::Leader).await;
+    let mut proposals = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let raft = servers[0].raft.clone();
+        proposals.spawn(async move { raft.propose(format!("k{number}=v").into_bytes()).await });
+    }
+    let answers = proposals.join_all().await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(servers[0].values.lock().expect("no panics").len(), 500);
+    let large = vec![b'x'; 3 << 20];
+    assert!(matches!(servers[0].raft.propose(large).await, Err(ProposeError::TooLarge { .. })));
+    servers.into_iter().next().expect("one").stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_not_listened_to() {
+    use super::codec::{Hello, Wire};
+    use tokio::io::AsyncWriteExt;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = cluster(directory.path(), 1).await.remove(0);
+    let address = running.server.address;
+    let hello = |from: Server, to: u64| Wire::Hello(Hello { from, to }).emit();
+    let stranger = server(9, "192.0.2.1:8300".parse().expect("an address"));
+    let own = running.server.raft_id();
+    let frames = [
+        vec![0xff; 64],
+        vec![0xff, 0xff, 0xff, 0xff],
+        // Right form, wrong addressee; own id; an address outside the pool.
+        framed(&hello(stranger.clone(), own ^ 1)),
+        framed(&hello(running.server.clone(), own)),
+        framed(&hello(stranger, own)),
+    ];
+    for bytes in frames {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("listens");
+        stream.write_all(&[1]).await.expect("connected");
+        stream.write_all(&bytes).await.expect("connected");
+        let mut rest = Vec::new();
+        // Closed without a word (a reset, when octets were left unread).
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("closed in time");
+        assert!(closed.is_err() || rest.is_empty());
+    }
+    running.stop().await;
+}
+
+fn framed(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_le_bytes()[..], payload].concat()
+}
