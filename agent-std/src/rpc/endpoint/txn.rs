@@ -54,10 +54,10 @@ fn verb(op: &TxnOp) -> &str {
 
 /// What the server fills in.
 fn completed(mut op: TxnOp) -> TxnOp {
-    if let Some(TxnCheckOp { check, .. }) = &mut op.check {
-        if check.check_id.is_empty() {
-            check.check_id.clone_from(&check.name);
-        }
+    if let Some(TxnCheckOp { check, .. }) = &mut op.check
+        && check.check_id.is_empty()
+    {
+        check.check_id.clone_from(&check.name);
     }
     op
 }
