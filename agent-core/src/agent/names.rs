@@ -185,7 +185,6 @@ impl<'m> Names<'m> {
         let idle = |slot: &&(usize, &LookUpSlot)| slot.1.answer != Answer::Pending;
         let slots = self.look_ups.iter().enumerate();
         let (index, _) = slots
-            .map(|(index, slot)| (index, slot))
             .filter(|pair| idle(&pair))
             .min_by_key(|(_, slot)| if slot.answer == Answer::Nothing { Instant::ZERO } else { slot.until })?;
         let slot = &mut self.look_ups[index];

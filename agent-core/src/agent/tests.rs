@@ -148,13 +148,12 @@ impl World {
                 break;
             }
             let (is_rpc, octets) = (*is_rpc, sent.clone());
-            if is_rpc {
-                if let Some((taken, reply)) = self.server.answer(&octets) {
-                    assert_eq!(taken, octets.len());
-                    self.open.insert(id, (true, vec![]));
-                    self.feed(id, &reply);
-                    return;
-                }
+            let reply = if is_rpc { self.server.answer(&octets) } else { None };
+            if let Some((taken, reply)) = reply {
+                assert_eq!(taken, octets.len());
+                self.open.insert(id, (true, vec![]));
+                self.feed(id, &reply);
+                return;
             }
         }
         let Some((false, sent)) = self.open.get(&id) else { return };

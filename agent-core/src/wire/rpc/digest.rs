@@ -5,7 +5,7 @@
 //! and fields left out, nil or zero add nothing, as Go's decoder would have it. Entries of real maps (`Meta`) count even
 //! with an empty value. The hash is FNV-1a with a final mix; it guards against drift, not against forgery.
 
-use super::reply::{Node, Reply};
+use super::reply::{Place, Reply};
 use crate::checks::Health;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -62,12 +62,12 @@ fn text_leaf(path: u32, value: &str) -> u64 {
 
 /// The digest of a service record: the msgpack map that Catalog.Register carries under `Service`.
 pub fn record_digest(record: &[u8]) -> Digest {
-    Reply::digest_of(Node::Service, record)
+    Reply::digest_of(Place::Service, record)
 }
 
 /// The digest of a check from its constant fields (a msgpack map), its state and its output.
 pub fn check_digest(record: &[u8], health: Health, output: &str) -> Digest {
-    let mut digest = Reply::digest_of(Node::Check, record);
+    let mut digest = Reply::digest_of(Place::Check, record);
     digest.fields = digest.fields.wrapping_add(text_leaf(below(0, b"Status"), health.as_str()));
     if !output.is_empty() {
         digest.apart = text_leaf(below(0, b"Output"), output);

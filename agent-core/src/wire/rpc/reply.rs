@@ -1,6 +1,6 @@
 //! A reply, read as it arrives.
 //!
-//! The decoder keeps a small stack of the containers it is in (each with its place in the tree, [`Node`]) and the handful
+//! The decoder keeps a small stack of the containers it is in (each with its place in the tree, [`Place`]) and the handful
 //! of fields of the record at hand. Whatever is not wanted is stepped over with a counter, at any depth.
 
 use super::{
@@ -82,7 +82,7 @@ impl Instance {
 
 /// A place in the tree of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum Place {
     /// Not wanted.
     Skip,
     Header,
@@ -127,52 +127,52 @@ pub(super) enum Node {
     Tree,
 }
 
-impl Node {
+impl Place {
     /// The place of `key` below this place. Keys are the wire's spelling.
-    fn child(self, key: &[u8]) -> Node {
+    fn child(self, key: &[u8]) -> Place {
         match (self, key) {
-            (Node::Header, b"Error") => Node::HeaderError,
-            (Node::Header, b"Seq") => Node::HeaderSeq,
-            (Node::Instances | Node::Services | Node::Checks, b"Index") => Node::Index,
-            (Node::Instances, b"Nodes") => Node::InstanceList,
-            (Node::InstanceList, _) => Node::Instance,
-            (Node::Instance, b"Node") => Node::InstanceNode,
-            (Node::Instance, b"Service") => Node::InstanceService,
-            (Node::Instance, b"Checks") => Node::InstanceChecks,
-            (Node::InstanceNode, b"Node") => Node::InstanceNodeName,
-            (Node::InstanceNode, b"Address") => Node::InstanceNodeAddress,
-            (Node::InstanceService, b"Address") => Node::InstanceServiceAddress,
-            (Node::InstanceService, b"Port") => Node::InstancePort,
-            (Node::InstanceService, b"Weights") => Node::InstanceWeights,
-            (Node::InstanceWeights, b"Passing") => Node::WeightPassing,
-            (Node::InstanceWeights, b"Warning") => Node::WeightWarning,
-            (Node::InstanceChecks, _) => Node::InstanceCheck,
-            (Node::InstanceCheck, b"Status") => Node::InstanceStatus,
-            (Node::Services, b"NodeServices") => Node::NodeServices,
-            (Node::NodeServices, b"Node") => Node::NodeInfo,
-            (Node::NodeServices, b"Services") => Node::ServiceList,
-            (Node::NodeInfo, b"Node") => Node::NodeName,
-            (Node::NodeInfo, b"Address") => Node::NodeAddress,
-            (Node::NodeInfo, b"ID") => Node::Field,
-            (Node::NodeInfo, b"TaggedAddresses" | b"Meta") => Node::Tree,
-            (Node::ServiceList, _) => Node::Service,
-            (Node::Service, b"ID") => Node::RecordId,
-            (Node::Service, b"Service" | b"Address" | b"Port" | b"EnableTagOverride") => Node::Field,
-            (Node::Service, b"Tags") => Node::Tags,
-            (Node::Service, b"Meta" | b"TaggedAddresses" | b"Weights") => Node::Tree,
-            (Node::Checks, b"HealthChecks") => Node::CheckList,
-            (Node::CheckList, _) => Node::Check,
-            (Node::Check, b"CheckID") => Node::RecordId,
-            (Node::Check, b"Name" | b"Status" | b"Notes" | b"ServiceID") => Node::Field,
-            (Node::Check, b"Output") => Node::CheckOutput,
-            (Node::Tree | Node::Tags, _) => self,
-            _ => Node::Skip,
+            (Place::Header, b"Error") => Place::HeaderError,
+            (Place::Header, b"Seq") => Place::HeaderSeq,
+            (Place::Instances | Place::Services | Place::Checks, b"Index") => Place::Index,
+            (Place::Instances, b"Nodes") => Place::InstanceList,
+            (Place::InstanceList, _) => Place::Instance,
+            (Place::Instance, b"Node") => Place::InstanceNode,
+            (Place::Instance, b"Service") => Place::InstanceService,
+            (Place::Instance, b"Checks") => Place::InstanceChecks,
+            (Place::InstanceNode, b"Node") => Place::InstanceNodeName,
+            (Place::InstanceNode, b"Address") => Place::InstanceNodeAddress,
+            (Place::InstanceService, b"Address") => Place::InstanceServiceAddress,
+            (Place::InstanceService, b"Port") => Place::InstancePort,
+            (Place::InstanceService, b"Weights") => Place::InstanceWeights,
+            (Place::InstanceWeights, b"Passing") => Place::WeightPassing,
+            (Place::InstanceWeights, b"Warning") => Place::WeightWarning,
+            (Place::InstanceChecks, _) => Place::InstanceCheck,
+            (Place::InstanceCheck, b"Status") => Place::InstanceStatus,
+            (Place::Services, b"NodeServices") => Place::NodeServices,
+            (Place::NodeServices, b"Node") => Place::NodeInfo,
+            (Place::NodeServices, b"Services") => Place::ServiceList,
+            (Place::NodeInfo, b"Node") => Place::NodeName,
+            (Place::NodeInfo, b"Address") => Place::NodeAddress,
+            (Place::NodeInfo, b"ID") => Place::Field,
+            (Place::NodeInfo, b"TaggedAddresses" | b"Meta") => Place::Tree,
+            (Place::ServiceList, _) => Place::Service,
+            (Place::Service, b"ID") => Place::RecordId,
+            (Place::Service, b"Service" | b"Address" | b"Port" | b"EnableTagOverride") => Place::Field,
+            (Place::Service, b"Tags") => Place::Tags,
+            (Place::Service, b"Meta" | b"TaggedAddresses" | b"Weights") => Place::Tree,
+            (Place::Checks, b"HealthChecks") => Place::CheckList,
+            (Place::CheckList, _) => Place::Check,
+            (Place::Check, b"CheckID") => Place::RecordId,
+            (Place::Check, b"Name" | b"Status" | b"Notes" | b"ServiceID") => Place::Field,
+            (Place::Check, b"Output") => Place::CheckOutput,
+            (Place::Tree | Place::Tags, _) => self,
+            _ => Place::Skip,
         }
     }
 
     /// True when the value counts for its record's digest.
     fn is_compared(self) -> bool {
-        matches!(self, Node::Field | Node::RecordId | Node::Tree | Node::Tags | Node::CheckOutput)
+        matches!(self, Place::Field | Place::RecordId | Place::Tree | Place::Tags | Place::CheckOutput)
     }
 }
 
@@ -180,14 +180,14 @@ impl Node {
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Key,
-    Value(Node),
+    Value(Place),
     Nobody,
 }
 
 /// A container that is being read.
 #[derive(Clone, Copy, Debug)]
 struct Level {
-    node: Node,
+    node: Place,
     /// Entries or elements still to come, the one at hand included.
     left: u32,
     map: bool,
@@ -203,8 +203,8 @@ pub struct Reply {
     stack: [Level; DEPTH],
     depth: u8,
     /// Place of the value that begins at depth 0.
-    root: Node,
-    body: Node,
+    root: Place,
+    body: Place,
     done: bool,
     /// Values still to be stepped over.
     skip: u64,
@@ -229,18 +229,18 @@ impl Reply {
     /// A decoder for the reply to a call of `method`.
     pub fn new(method: Method) -> Self {
         Self::at(
-            Node::Header,
+            Place::Header,
             match method {
-                Method::ServiceNodes | Method::ExecuteRemote => Node::Instances,
-                Method::NodeServiceList | Method::NodeServices => Node::Services,
-                Method::NodeChecks => Node::Checks,
-                Method::Register | Method::Deregister | Method::Ping | Method::CoordinateUpdate => Node::Skip,
+                Method::ServiceNodes | Method::ExecuteRemote => Place::Instances,
+                Method::NodeServiceList | Method::NodeServices => Place::Services,
+                Method::NodeChecks => Place::Checks,
+                Method::Register | Method::Deregister | Method::Ping | Method::CoordinateUpdate => Place::Skip,
             },
         )
     }
 
-    fn at(root: Node, body: Node) -> Self {
-        const LEVEL: Level = Level { node: Node::Skip, left: 0, map: false, at_key: false, path: 0 };
+    fn at(root: Place, body: Place) -> Self {
+        const LEVEL: Level = Level { node: Place::Skip, left: 0, map: false, at_key: false, path: 0 };
         Reply {
             pull: Pull::new(),
             stack: [LEVEL; DEPTH],
@@ -265,9 +265,9 @@ impl Reply {
     }
 
     /// The digest of one record that lies in memory.
-    pub(super) fn digest_of(root: Node, record: &[u8]) -> Digest {
+    pub(super) fn digest_of(root: Place, record: &[u8]) -> Digest {
         let mut found = Digest::default();
-        let mut reply = Reply::at(Node::Skip, root);
+        let mut reply = Reply::at(Place::Skip, root);
         reply.root = root;
         // Our own records are well formed; of anything else the digest is that of its readable beginning.
         let _ = reply.feed(record, &mut |item| match item {
@@ -383,8 +383,8 @@ impl Reply {
         Ok(())
     }
 
-    fn on_container(&mut self, node: Node, left: u32, map: bool, on: &mut dyn FnMut(Item<'_>)) {
-        let is_container = !matches!(node, Node::Skip | Node::Field | Node::RecordId | Node::CheckOutput);
+    fn on_container(&mut self, node: Place, left: u32, map: bool, on: &mut dyn FnMut(Item<'_>)) {
+        let is_container = !matches!(node, Place::Skip | Place::Field | Place::RecordId | Place::CheckOutput);
         if !is_container || usize::from(self.depth) == DEPTH {
             self.skip = u64::from(left) * if map { 2 } else { 1 };
             if self.skip == 0 {
@@ -393,7 +393,7 @@ impl Reply {
             return;
         }
         let mut path = self.path;
-        if matches!(node, Node::Instance | Node::Service | Node::Check | Node::NodeInfo) {
+        if matches!(node, Place::Instance | Place::Service | Place::Check | Place::NodeInfo) {
             self.record = Instance::EMPTY;
             self.digest = Digest::default();
             path = 0;
@@ -407,14 +407,14 @@ impl Reply {
         }
     }
 
-    fn on_container_end(&mut self, node: Node, on: &mut dyn FnMut(Item<'_>)) {
+    fn on_container_end(&mut self, node: Place, on: &mut dyn FnMut(Item<'_>)) {
         let name = &self.record.node;
         let id = (name.is_whole() && !name.is_empty()).then(|| name.as_str());
         match node {
-            Node::Instance => on(Item::Instance(&self.record)),
-            Node::Service => on(Item::Service { id, digest: self.digest }),
-            Node::Check => on(Item::Check { id, digest: self.digest }),
-            Node::NodeInfo => {
+            Place::Instance => on(Item::Instance(&self.record)),
+            Place::Service => on(Item::Service { id, digest: self.digest }),
+            Place::Check => on(Item::Check { id, digest: self.digest }),
+            Place::NodeInfo => {
                 on(Item::Node { name: name.as_str(), address: self.record.node_address.as_str(), digest: self.digest })
             }
             _ => {}
@@ -434,19 +434,19 @@ impl Reply {
             self.on_container_end(node, on);
         }
         // Depth 0: the header or the result is complete.
-        self.done = self.root == self.body && self.root != Node::Header;
+        self.done = self.root == self.body && self.root != Place::Header;
         self.root = self.body;
     }
 
-    fn on_text_start(&mut self, node: Node) {
+    fn on_text_start(&mut self, node: Place) {
         self.leaf = Leaf::new(self.path);
         self.leaf_len = 0;
         match node {
-            Node::HeaderError => self.error.clear(),
-            Node::InstanceStatus => self.status.clear(),
-            Node::InstanceNodeName | Node::NodeName | Node::RecordId => self.record.node.clear(),
-            Node::InstanceNodeAddress | Node::NodeAddress => self.record.node_address.clear(),
-            Node::InstanceServiceAddress => self.record.service_address.clear(),
+            Place::HeaderError => self.error.clear(),
+            Place::InstanceStatus => self.status.clear(),
+            Place::InstanceNodeName | Place::NodeName | Place::RecordId => self.record.node.clear(),
+            Place::InstanceNodeAddress | Place::NodeAddress => self.record.node_address.clear(),
+            Place::InstanceServiceAddress => self.record.service_address.clear(),
             _ => {}
         }
     }
@@ -469,11 +469,11 @@ impl Reply {
             }
             Target::Value(node) => {
                 match node {
-                    Node::HeaderError => self.error.push(piece),
-                    Node::InstanceStatus => self.status.push(piece),
-                    Node::InstanceNodeName | Node::NodeName | Node::RecordId => self.record.node.push(piece),
-                    Node::InstanceNodeAddress | Node::NodeAddress => self.record.node_address.push(piece),
-                    Node::InstanceServiceAddress => self.record.service_address.push(piece),
+                    Place::HeaderError => self.error.push(piece),
+                    Place::InstanceStatus => self.status.push(piece),
+                    Place::InstanceNodeName | Place::NodeName | Place::RecordId => self.record.node.push(piece),
+                    Place::InstanceNodeAddress | Place::NodeAddress => self.record.node_address.push(piece),
+                    Place::InstanceServiceAddress => self.record.service_address.push(piece),
                     _ => {}
                 }
                 if node.is_compared() {
@@ -493,11 +493,11 @@ impl Reply {
                 return;
             }
             Target::Value(node) => {
-                if node == Node::InstanceStatus {
+                if node == Place::InstanceStatus {
                     let health = Health::from_catalog(self.status.as_str());
                     self.record.health = self.record.health.max(health);
                 }
-                if self.leaf_len > 0 || matches!(node, Node::Tree | Node::Tags) {
+                if self.leaf_len > 0 || matches!(node, Place::Tree | Place::Tags) {
                     self.count(node, self.leaf.finish());
                 }
             }
@@ -510,15 +510,15 @@ impl Reply {
     }
 
     /// Adds a leaf to the digest of the record it belongs to.
-    fn count(&mut self, node: Node, leaf: u64) {
+    fn count(&mut self, node: Place, leaf: u64) {
         match node {
-            Node::Field | Node::RecordId | Node::Tree => self.digest.fields = self.digest.fields.wrapping_add(leaf),
-            Node::Tags | Node::CheckOutput => self.digest.apart = self.digest.apart.wrapping_add(leaf),
+            Place::Field | Place::RecordId | Place::Tree => self.digest.fields = self.digest.fields.wrapping_add(leaf),
+            Place::Tags | Place::CheckOutput => self.digest.apart = self.digest.apart.wrapping_add(leaf),
             _ => {}
         }
     }
 
-    fn on_number(&mut self, node: Node, token: Token) {
+    fn on_number(&mut self, node: Place, token: Token) {
         let (value, negative) = match token {
             Token::Int { value, negative } => (value, negative),
             Token::Bool(value) => (value.into(), false),
@@ -527,12 +527,12 @@ impl Reply {
         };
         let small = if negative { 0 } else { u16::try_from(value).unwrap_or(0) };
         match node {
-            Node::HeaderSeq => self.seq = value,
-            Node::Index => self.index = value,
-            Node::InstancePort => self.record.port = small,
-            Node::WeightPassing => self.record.weight_passing = small,
-            Node::WeightWarning => self.record.weight_warning = small,
-            _ if value != 0 || node == Node::Tree => {
+            Place::HeaderSeq => self.seq = value,
+            Place::Index => self.index = value,
+            Place::InstancePort => self.record.port = small,
+            Place::WeightPassing => self.record.weight_passing = small,
+            Place::WeightWarning => self.record.weight_warning = small,
+            _ if value != 0 || node == Place::Tree => {
                 let mut leaf = Leaf::new(self.path);
                 leaf.octets(&value.to_be_bytes());
                 self.count(node, leaf.finish());
