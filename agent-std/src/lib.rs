@@ -7,6 +7,7 @@ pub mod definition;
 pub mod dns;
 pub mod driver;
 pub mod http;
+pub mod filter;
 pub mod leader;
 pub mod model;
 pub mod raft;

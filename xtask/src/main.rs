@@ -10,6 +10,7 @@ mod firmware;
 mod packages;
 mod peers;
 mod shell;
+mod sim;
 mod toolchain;
 
 use shell::Result;
@@ -21,6 +22,8 @@ Usage: cargo xtask <task>
                    --long: the tests against real peers also run for as long as their issue asks
   firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
   size             flash and RAM of every board, one line each; fails over the limit
+  sim [--seeds N] [--first SEED] [--nodes N]
+                   simulate clusters with N seeds (default 20), starting with SEED (default 1)
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -50,6 +53,7 @@ fn run() -> Result<()> {
         "test" => check::run(&mut args),
         "firmware" => firmware::run(&mut args),
         "size" => firmware::size(&mut args),
+        "sim" => sim::run(&mut args),
         "peers" => peers::run(&mut args),
         "help" => {
             print!("{USAGE}");

@@ -22,6 +22,8 @@ use core::net::{IpAddr, SocketAddr};
 
 pub(crate) use input::Owner;
 pub use input::{CheckId, Command, CommandError, Port, StreamId, StreamInput, Ticket};
+#[doc(hidden)]
+pub use memory::at_least;
 pub use memory::{REQUEST_MIN, Regions};
 pub use names::{LookUpSlot, QuerySlot};
 pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target};
@@ -41,7 +43,7 @@ use crate::{
     },
     pool::{Member, MemberChange, Pool, PoolOutput, PoolStats},
     rand::Rng,
-    rpc::{Arrival, Servers, Session, Task},
+    rpc::{Arrival, Servers, Session, Task, rpc_address},
     time::{Duration, Instant},
     wire::{
         msgpack::Writer,
@@ -180,7 +182,7 @@ impl<'m> Agent<'m> {
             match self.streams.get(slot).map(|entry| entry.usage) {
                 Some(Usage::Rpc) => self.on_rpc_input(now, slot, input),
                 Some(Usage::Check) => self.on_check_input(now, slot, input),
-                Some(Usage::Dns | Usage::Free | Usage::Closing) | None => {}
+                Some(Usage::Free | Usage::Closing) | None => {}
             }
         }
         self.settle(now);
@@ -209,7 +211,7 @@ impl<'m> Agent<'m> {
                 }
                 _ => 0,
             },
-            Usage::Dns | Usage::Free | Usage::Closing => 0,
+            Usage::Free | Usage::Closing => 0,
         }
     }
 
@@ -415,7 +417,8 @@ impl<'m> Agent<'m> {
             Work::Connect => {
                 // The last exchange is kept for calls to servers.
                 let spare = self.session.stream.is_some() || !self.config.sync || self.streams.has_two_free();
-                match self.streams.open(Usage::Check, index as u16).filter(|_| spare) {
+                let slot = if spare { self.streams.open(Usage::Check, index as u16) } else { None };
+                match slot {
                     Some(slot) => {
                         if let Some(entry) = self.streams.get_mut(slot) {
                             entry.check_generation = self.local.generation_of(index);
@@ -487,12 +490,7 @@ impl<'m> Agent<'m> {
                     Task::Coordinate => {}
                 })
             }
-            StreamInput::Eof | StreamInput::Failed => {
-                if !self.session.is_open() {
-                    self.servers.on_failure(self.session.server);
-                }
-                self.session.on_end()
-            }
+            StreamInput::Eof | StreamInput::Failed => self.session.on_end(),
         };
         match (input, self.session.stream) {
             (StreamInput::Failed, _) => self.streams.forget(slot),
@@ -552,7 +550,8 @@ impl<'m> Agent<'m> {
     }
 
     fn has_server(&self) -> bool {
-        self.session.is_open() || self.pool.members().any(|member| member.is_server())
+        let callable = |member: Member<'_>| rpc_address(&member, self.config.datacenter).is_some();
+        self.session.is_open() || self.pool.members().any(callable)
     }
 
     /// Begins the next call when nothing is under way.

@@ -1,4 +1,4 @@
-//! The agent's own TCP exchanges: RPC, checks, DNS. The pool keeps its own.
+//! The agent's own TCP exchanges: RPC and checks. The pool keeps its own.
 
 use super::input::{Owner, StreamId};
 use crate::checks::http::Response;
@@ -12,8 +12,6 @@ pub(super) enum Usage {
     Rpc,
     /// The run of the check in slot `index`.
     Check,
-    /// A DNS query over TCP.
-    Dns,
     /// Nobody any more; the driver is still to be told.
     Closing,
 }
@@ -27,7 +25,7 @@ pub(super) enum Wish {
     Close = 4,
 }
 
-/// One exchange. When all are taken, a check waits and tries again, and a connection of a DNS client is refused.
+/// One exchange. When all are taken, a check waits and tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionSlot {
     generation: u16,

@@ -192,11 +192,6 @@ impl<'a> Check<'a> {
     pub(crate) fn job(&self) -> Job<'a> {
         Job::parse(self.judge, self.job)
     }
-
-    /// The msgpack map of its constant fields.
-    pub(crate) fn fixed(&self) -> &'a [u8] {
-        self.fixed
-    }
 }
 
 /// What a check runs.

@@ -11,11 +11,6 @@ use crate::{
 };
 
 impl Local<'_> {
-    /// Number of check slots.
-    pub(crate) fn check_slots(&self) -> usize {
-        self.checks.len()
-    }
-
     /// The slot of a check that is there and not deleted.
     pub(crate) fn live_check(&mut self, index: usize) -> Option<&mut CheckSlot> {
         self.checks.get_mut(index).filter(|slot| is_live(slot.flags))

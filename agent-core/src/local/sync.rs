@@ -131,6 +131,7 @@ impl Sync {
     pub(crate) fn on_server_joined(&mut self, now: Instant, rng: &mut Rng, members: usize) {
         let wait = rng.up_to(SERVER_JOINED.saturating_mul(scale(members)));
         self.full_due = self.full_due.min(now + wait);
+        self.not_before = self.not_before.min(now + wait);
     }
 
     /// The owner wants a full sync now.

@@ -24,10 +24,6 @@ impl<'m> Arena<'m> {
         Arena { octets, used: 0, freed: 0 }
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        self.octets.len()
-    }
-
     /// Octets that blocks of the given lengths would take.
     pub(super) const fn cost(len: usize) -> usize {
         len + HEAD

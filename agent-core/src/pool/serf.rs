@@ -50,6 +50,7 @@ impl Pool<'_> {
                     if slot.status() == MemberStatus::Leaving {
                         slot.set_status(MemberStatus::Alive);
                     }
+                    self.members.touch();
                 }
                 newer
             }
@@ -84,6 +85,7 @@ impl Pool<'_> {
 
     /// A leave intent that is newer than what we know of the member.
     fn apply_leave(&mut self, id: MemberId, intent: &Intent<'_>) {
+        self.members.touch();
         let slot = self.members.get_mut(id);
         slot.status_ltime = intent.ltime;
         match slot.status() {

@@ -12,5 +12,5 @@ mod session;
 pub(crate) mod fake;
 
 pub(crate) use calls::Task;
-pub(crate) use servers::Servers;
+pub(crate) use servers::{Servers, rpc_address};
 pub(crate) use session::{Arrival, DIAL, Session};

@@ -77,7 +77,7 @@ impl Servers {
 }
 
 /// Where a member answers RPC; `None` unless it is a live server of `datacenter`.
-fn rpc_address(member: &Member<'_>, datacenter: &str) -> Option<SocketAddr> {
+pub(crate) fn rpc_address(member: &Member<'_>, datacenter: &str) -> Option<SocketAddr> {
     let lives = matches!(member.status, MemberStatus::Alive | MemberStatus::Leaving);
     if !lives || !member.is_server() || member.tag("dc") != Some(datacenter) {
         return None;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use super::BoxFuture;
+use crate::raft::{ProposeError, Raft, Role};
 
 /// Why raft did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,4 +50,48 @@ pub trait Consensus: Send + Sync + 'static {
     fn view(&self) -> ConsensusView;
     /// Takes over a server's connection whose first octet was 1.
     fn accept(&self, stream: TcpStream, peer: SocketAddr);
+}
+
+impl From<ProposeError> for ConsensusError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { .. } | ProposeError::NoLeader => ConsensusError::NotLeader,
+            ProposeError::LeadershipLost | ProposeError::Timeout | ProposeError::Stopped => {
+                ConsensusError::Unclear(error.to_string())
+            }
+            ProposeError::TooLarge { .. } | ProposeError::Busy | ProposeError::Refused(_) => {
+                ConsensusError::Refused(error.to_string())
+            }
+        }
+    }
+}
+
+impl Consensus for Raft {
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>> {
+        Box::pin(async move { Ok(Raft::propose(self, command).await?) })
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { Ok(Raft::read_barrier(self).await.map(drop)?) })
+    }
+
+    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { Ok(Raft::lease_read(self).await.map(drop)?) })
+    }
+
+    fn view(&self) -> ConsensusView {
+        let status = self.status();
+        ConsensusView {
+            is_leader: status.role == Role::Leader,
+            leader: status.leader.map(|leader| leader.address),
+            last_contact: self.last_contact(),
+            peers: self.servers().iter().map(|server| server.address).collect(),
+            last_index: status.last_log_index,
+            last_term: status.last_log_term,
+        }
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
+        Raft::accept(self, stream, peer);
+    }
 }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{exchange::Exchange, solo::Solo, *};
-use crate::model::*;
+use crate::{model::*, raft};
 
 struct Bench {
     address: SocketAddr,
@@ -154,6 +154,14 @@ async fn a_client_agent_works_through_the_pool() {
     let tagged = ServiceRequest { service_tags: Some(vec!["V2".into()]), tag_filter: true, ..service("web") };
     let reply: ServiceNodesReply = client.call("Catalog.ServiceNodes", &tagged).await.unwrap();
     assert_eq!(reply.service_nodes.unwrap()[0].node, "n2");
+    let mut filtered = service("web");
+    filtered.options.filter = r#"Node.Node == n1 and "v1" in Service.Tags"#.into();
+    let reply: CheckServiceNodesReply = client.call("Health.ServiceNodes", &filtered).await.unwrap();
+    assert_eq!(reply.nodes.unwrap().len(), 1);
+    filtered.options.filter = "Bogus == 1".into();
+    let error = client.call::<_, CheckServiceNodesReply>("Health.ServiceNodes", &filtered).await.unwrap_err();
+    let text = "Failed to create boolean expression evaluator: Selector \"Bogus\" is not valid";
+    assert_eq!(error.to_string(), format!("rpc error making call: {text}"));
     let of_node = NodeRequest { datacenter: "dc1".into(), node: "n1".into(), ..<_>::default() };
     let reply: NodeServiceListReply = client.call("Catalog.NodeServiceList", &of_node).await.unwrap();
     let services = reply.node_services.services.unwrap();
@@ -271,7 +279,9 @@ async fn a_client_turns_to_another_server() {
         let _: Empty = rpc.call("Status.Ping", &Empty {}).await.unwrap();
     }
     let (_, nobody) = watch::channel(vec![]);
-    let error = Rpc::new(Client::new(Pool::default(), nobody)).call::<_, Empty>("Status.Ping", &Empty {}).await;
+    let error = Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), nobody)))
+        .call::<_, Empty>("Status.Ping", &Empty {})
+        .await;
     assert_eq!(error, Err(RpcError::NoServers));
 }
 
@@ -295,4 +305,52 @@ async fn sessions_lock_keys_and_can_be_renewed() {
     let unknown = SessionSpecificRequest { session: "nope".into(), ..<_>::default() };
     let reply: SessionsReply = rpc.call("Session.Renew", &unknown).await.unwrap();
     assert_eq!(reply.sessions, None);
+}
+
+/// The whole way once: listener, raft with its log on disk, store.
+#[tokio::test]
+async fn a_server_of_one_keeps_what_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = raft::Server { id: "s1".into(), name: "s1".into(), address, suffrage: raft::Suffrage::Voter };
+        let store = Arc::new(crate::state::Store::default());
+        let raft = raft::Raft::open(
+            raft::Config { multiplier: 1, ..raft::Config::new(own.clone(), 1, 1) },
+            Arc::new(raft::Directory::open(directory.path()).unwrap()),
+            crate::state::Machine(Arc::clone(&store)),
+            raft::tcp_connector(),
+            Arc::new(|_| true),
+        )
+        .unwrap();
+        raft.bootstrap(vec![own]).await.unwrap();
+        let server = Server::new(ServerConfig {
+            datacenter: "dc1".into(),
+            store,
+            consensus: Arc::new(raft.clone()),
+            pool: Pool::default(),
+            authorizer: Arc::new(acl::AllowAll),
+            fire_event: Arc::new(|_, _| Ok(())),
+        });
+        let task = tokio::spawn(listener::serve(listener, server.clone()));
+        (Rpc::new(server), raft, task)
+    };
+    for round in 0..2 {
+        let (rpc, raft, task) = start().await;
+        if round == 0 {
+            let _: bool = rpc.call("KVS.Apply", &set("a", "1")).await.unwrap();
+            let _: Empty = rpc.call("Catalog.Register", &web("n1", "v1")).await.unwrap();
+        }
+        let mut consistent = key("a");
+        consistent.options.require_consistent = true;
+        let reply: DirEntriesReply = rpc.call("KVS.Get", &consistent).await.unwrap();
+        assert_eq!(reply.entries.unwrap()[0].value, Some("1".into()));
+        let reply: ServiceNodesReply = rpc.call("Catalog.ServiceNodes", &service("web")).await.unwrap();
+        assert_eq!(reply.service_nodes.unwrap().len(), 1, "round {round}");
+        raft.stop().await;
+        task.abort();
+        // The data directory is free when the last handle is gone.
+        let _ = task.await;
+    }
 }

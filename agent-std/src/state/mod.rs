@@ -12,6 +12,7 @@ mod catalog;
 pub mod command;
 mod coordinate;
 mod kv;
+mod machine;
 mod persist;
 mod read;
 mod session;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::model::{TxnOp, TxnReply};
 
 use command::{Command, Outcome};
+pub use machine::Machine;
 pub use persist::RestoreError;
 use tables::Change;
 pub use tables::{NodeEntry, State};

@@ -108,6 +108,7 @@ impl Invariants {
     pub fn converged(&self, world: &World<Member<'_>>) -> Result<(), String> {
         let mut differences = 0u32;
         let mut first = None;
+        let mut ends = vec![None; self.truth.len()];
         for observer in (0..self.truth.len()).filter(|&observer| self.truth[observer] == Truth::Up) {
             let pool = &world.machine(observer).ok_or_else(|| format!("node {observer} has no machine"))?.0;
             let mut statuses = vec![None; self.truth.len()];
@@ -115,17 +116,25 @@ impl Invariants {
                 statuses[node(member.name).ok_or("a stranger")?] = Some(member.status);
             }
             for (member, truth) in self.truth.iter().enumerate() {
-                // Who came after somebody's end need not know of it: memberlist tells only of the living.
-                let expected: &[Option<MemberStatus>] = match truth {
-                    Truth::Unborn => &[None],
-                    Truth::Up => &[Some(MemberStatus::Alive)],
-                    Truth::Killed => &[Some(MemberStatus::Failed), None],
-                    Truth::Left => &[Some(MemberStatus::Left), None],
+                let status = statuses[member];
+                let is_true = match truth {
+                    Truth::Unborn => status.is_none(),
+                    Truth::Up => status == Some(MemberStatus::Alive),
+                    // Who came after somebody's end need not know of it: memberlist tells only of the living.
+                    Truth::Killed => matches!(status, Some(MemberStatus::Failed) | None),
+                    // Who left while cut off may count as failed, but then for everybody.
+                    Truth::Left => match status {
+                        Some(MemberStatus::Left | MemberStatus::Failed) => {
+                            *ends[member].get_or_insert(status) == status
+                        }
+                        Some(_) => false,
+                        None => true,
+                    },
                 };
-                if !expected.contains(&statuses[member]) {
+                if !is_true {
                     differences += 1;
                     first.get_or_insert_with(|| {
-                        format!("node {observer} sees node {member} as {:?}, which is {truth:?}", statuses[member])
+                        format!("node {observer} sees node {member} as {status:?}, which is {truth:?}")
                     });
                 }
             }

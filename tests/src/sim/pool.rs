@@ -41,6 +41,8 @@ pub enum Event {
     Left,
     /// A user event's name.
     User(String),
+    /// More happened at once than can be told, as in a push/pull with a large cluster.
+    Lagged,
 }
 
 impl<'m> Member<'m> {
@@ -135,7 +137,7 @@ impl Machine for Member<'_> {
             PoolOutput::Finished { outcome: Outcome::Joined(count), .. } => Work::Event(Event::Joined(count > 0)),
             PoolOutput::Finished { outcome: Outcome::Failed(_), .. } => Work::Event(Event::Joined(false)),
             PoolOutput::Finished { outcome: Outcome::Ok, .. } => Work::Event(Event::Left),
-            PoolOutput::Lagged => panic!("the world polls after every input"),
+            PoolOutput::Lagged => Work::Event(Event::Lagged),
             PoolOutput::Wait { until, .. } => Work::Wait(until),
         }
     }

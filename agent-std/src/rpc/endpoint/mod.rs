@@ -24,6 +24,7 @@ use super::{
     server::{CallError, Freshness, Shared, reply},
 };
 use crate::{
+    filter::{Filter, Shape, shape},
     model::*,
     state::{
         Interest, NodeEntry, State, Topic,
@@ -148,15 +149,21 @@ impl<'a> Call<'a> {
     ) -> Answer {
         let args: &A = &self.decode()?;
         let options = args.options();
-        if !options.filter.is_empty() {
-            let text = "Failed to create boolean expression evaluator: this server does not evaluate filters yet";
-            return Err(CallError::refused(text));
-        }
+        let filter = match (options.filter.as_str(), R::SHAPE) {
+            ("", _) | (_, None) => None,
+            (text, Some(shape)) => Some(Filter::new(text, shape).map_err(|error| {
+                CallError::refused(format!("Failed to create boolean expression evaluator: {error}"))
+            })?),
+        };
+        let filter = &filter;
         let freshness = Freshness::of(options);
         let (interests, query) = (&interests, &query);
         let local = || async move {
             self.shared.may_read(freshness).await?;
             let (index, mut result) = self.block(options, || interests(args), |look| query(look, args)).await?;
+            if let Some(filter) = filter {
+                result.keep(filter);
+            }
             *result.meta() = self.meta(index);
             reply(&result)
         };
@@ -257,7 +264,13 @@ trait WriteArgs: DeserializeOwned + Sync {
 
 /// A reply with metadata.
 trait Reply: Serialize + Send {
+    /// What filters see of each result; none: they are ignored.
+    const SHAPE: Option<&'static Shape> = None;
+
     fn meta(&mut self) -> &mut QueryMeta;
+
+    /// Drops the results that do not satisfy a filter.
+    fn keep(&mut self, _: &Filter) {}
 }
 
 macro_rules! reads {
@@ -285,11 +298,17 @@ macro_rules! writes {
 }
 
 macro_rules! with_meta {
-    ($($name:ty),*) => {$(
+    ($($name:ident $(by $shape:ident in $field:ident $(. $inner:ident)?)?),*) => {$(
         impl Reply for $name {
+            $(const SHAPE: Option<&'static Shape> = Some(&shape::$shape);)?
+
             fn meta(&mut self) -> &mut QueryMeta {
                 &mut self.meta
             }
+
+            $(fn keep(&mut self, filter: &Filter) {
+                self.$field$(.$inner)?.iter_mut().for_each(|all| all.retain(|item| filter.matches(item)));
+            })?
         }
     )*};
 }
@@ -310,20 +329,29 @@ reads!(
 );
 writes!(RegisterRequest, DeregisterRequest, KvsRequest, SessionRequest, CoordinateRequest, TxnRequest);
 with_meta!(
-    NodesReply,
+    NodesReply by NODE in nodes,
     ServicesReply,
     ServiceListReply,
-    ServiceNodesReply,
-    NodeServicesReply,
-    NodeServiceListReply,
-    HealthChecksReply,
-    CheckServiceNodesReply,
+    ServiceNodesReply by SERVICE_NODE in service_nodes,
+    NodeServiceListReply by SERVICE in node_services.services,
+    HealthChecksReply by CHECK in health_checks,
+    CheckServiceNodesReply by INSTANCE in nodes,
     DirEntriesReply,
     KeysReply,
     SessionsReply,
     CoordinatesReply,
-    NodeDumpReply,
-    EventFireReply,
-    TxnReadReply,
-    QueryExecuteReply
+    NodeDumpReply by NODE_INFO in dump
 );
+
+impl Reply for NodeServicesReply {
+    const SHAPE: Option<&'static Shape> = Some(&shape::SERVICE);
+
+    fn meta(&mut self) -> &mut QueryMeta {
+        &mut self.meta
+    }
+
+    fn keep(&mut self, filter: &Filter) {
+        let services = self.node_services.iter_mut().filter_map(|node| node.services.as_mut());
+        services.for_each(|all| all.retain(|_, service| filter.matches(service)));
+    }
+}
