@@ -24,6 +24,8 @@ mod leave;
 mod maint;
 mod members;
 mod reload;
+mod rtt;
+mod services;
 mod validate;
 mod version;
 
@@ -94,8 +96,6 @@ const MISSING: &[&str] = &[
     "logout",
     "monitor",
     "operator",
-    "rtt",
-    "services",
     "snapshot",
     "tls",
     "watch",
@@ -127,6 +127,10 @@ pub fn commands() -> &'static [Spec] {
             maint::SPEC,
             members::SPEC,
             reload::SPEC,
+            rtt::SPEC,
+            services::DEREGISTER,
+            services::GROUP,
+            services::REGISTER,
             validate::SPEC,
             version::SPEC,
         ]

@@ -51,6 +51,17 @@ async fn commands_talk_to_the_api() {
     assert_eq!(command(&bench, &["join", "a"]).await, out("Successfully joined cluster by contacting 1 nodes.\n"));
     assert_eq!(command(&bench, &["maint", "-enable"]).await, out("Node maintenance is now enabled\n"));
     assert_eq!(command(&bench, &["maint"]).await.0, 0);
+    let register = ["services", "register", "-name=web", "-id=w1", "-port=80", "-meta=k=v"];
+    assert_eq!(command(&bench, &register).await, out("Registered service: web\n"));
+    assert_eq!(bench.local.services.lock().unwrap()["w1"].port, 80);
+    assert_eq!(command(&bench, &["services", "deregister", "-id=w1"]).await, out("Deregistered service: w1\n"));
+    assert!(bench.local.services.lock().unwrap().is_empty());
+    let coord = json!({"Vec": [0.0, 0.0], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5});
+    bench.cluster.answer("Coordinate.ListNodes", Ok(json!({"Coordinates": [{"Node": "n1", "Coord": coord}]})));
+    assert_eq!(
+        command(&bench, &["rtt", "n1"]).await,
+        out("Estimated n1 <-> n1 rtt: 0.020 ms (using LAN coordinates)\n")
+    );
     assert!(command(&bench, &["event", "-name=x", "p"]).await.1.starts_with("Event ID: "));
     bench.cluster.answer("Catalog.ListServices", Ok(json!({"Services": {"web": ["b", "a"]}})));
     assert_eq!(command(&bench, &["catalog", "services", "-tags"]).await, out("web  a,b\n"));
