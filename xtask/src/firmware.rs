@@ -25,7 +25,7 @@ Usage: cargo xtask firmware <action>
 ";
 
 /// The emulator.
-const QEMU: Package = Package { name: "qemu-system-arm", provides: "qemu-system-arm" };
+pub const QEMU: Package = Package { name: "qemu-system-arm", provides: "qemu-system-arm" };
 
 /// A board and its limits.
 struct Board {
