@@ -1,17 +1,10 @@
 //! What a server has beyond a client: raft, the store, the RPC port, and the leader's work.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read, Write},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use agent_core::{agent::Command as AgentCommand, pool::MemberStatus};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -22,12 +15,9 @@ use crate::{
     config::Config,
     driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
-    raft::{self, Directory, ProposeError, Raft, RestoreError, Role, SnapshotSource, StateMachine, Suffrage},
-    rpc::{
-        self, BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Server, ServerConfig, ServerInfo,
-        acl::AllowAll,
-    },
-    state::{State, Store},
+    raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
+    rpc::{self, Pool, Server, ServerConfig, ServerInfo, acl::AllowAll},
+    state::{Machine, Store},
 };
 
 /// How often a server looks whether raft's configuration fits the pool.
@@ -100,7 +90,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     let server = Server::new(ServerConfig {
         datacenter: config.datacenter.clone(),
         store,
-        consensus: Arc::new(RaftConsensus(raft.clone())),
+        consensus: Arc::new(raft.clone()),
         pool: pool.clone(),
         authorizer: Arc::new(AllowAll),
         fire_event: Arc::new(move |name, payload| {
@@ -364,75 +354,4 @@ async fn expected(config: &Config, own: &raft::Server, members: &Members, pool: 
         }
     }
     Some(found)
-}
-
-/// The store under raft.
-struct Machine(Arc<Store>);
-
-impl StateMachine for Machine {
-    fn apply(&mut self, index: u64, unix_millis: u64, command: &[u8]) -> Vec<u8> {
-        self.0.apply(index, unix_millis, command)
-    }
-
-    fn snapshot(&self) -> Box<dyn SnapshotSource> {
-        Box::new(Image(self.0.state()))
-    }
-
-    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
-        self.0.restore(reader).map_err(|error| RestoreError(error.to_string()))
-    }
-}
-
-struct Image(Arc<State>);
-
-impl SnapshotSource for Image {
-    fn write_to(self: Box<Self>, out: &mut dyn Write) -> io::Result<()> {
-        self.0.write_snapshot(out)
-    }
-}
-
-/// Raft as the RPC endpoints use it.
-struct RaftConsensus(Raft);
-
-impl Consensus for RaftConsensus {
-    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>> {
-        Box::pin(async move { self.0.propose(command).await.map_err(translate) })
-    }
-
-    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
-        Box::pin(async move { self.0.read_barrier().await.map(|_| ()).map_err(translate) })
-    }
-
-    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
-        Box::pin(async move { self.0.lease_read().await.map(|_| ()).map_err(translate) })
-    }
-
-    fn view(&self) -> ConsensusView {
-        let status = self.0.status();
-        let is_leader = status.role == Role::Leader;
-        ConsensusView {
-            is_leader,
-            leader: status.leader.map(|leader| leader.address),
-            last_contact: if is_leader { Some(Duration::ZERO) } else { self.0.last_contact() },
-            peers: self.0.servers().iter().map(|server| server.address).collect(),
-            last_index: status.last_log_index,
-            last_term: status.last_log_term,
-        }
-    }
-
-    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
-        self.0.accept(stream, peer);
-    }
-}
-
-fn translate(error: ProposeError) -> ConsensusError {
-    match error {
-        ProposeError::NotLeader { .. } | ProposeError::NoLeader => ConsensusError::NotLeader,
-        ProposeError::LeadershipLost | ProposeError::Timeout | ProposeError::Stopped => {
-            ConsensusError::Unclear(error.to_string())
-        }
-        ProposeError::TooLarge { .. } | ProposeError::Busy | ProposeError::Refused(_) => {
-            ConsensusError::Refused(error.to_string())
-        }
-    }
 }
