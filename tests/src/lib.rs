@@ -6,6 +6,7 @@
 //! subject   where our own binary comes from, and which agent a scenario is about
 //! http      an agent's HTTP API as JSON
 //! dns       one DNS question to an agent
+//! doors     the core's doors for bytes, for hostile ones
 //! process   a running program: log, signals, certain end
 //! peers     where the real agents' programs come from
 //! qemu      emulated boards
@@ -21,6 +22,7 @@
 
 pub mod cluster;
 pub mod dns;
+pub mod doors;
 pub mod ether;
 pub mod http;
 pub mod peers;

@@ -35,6 +35,8 @@ pub enum Event {
         /// Its status now.
         status: MemberStatus,
     },
+    /// A member changed whom nobody in the world has started: it came out of hostile bytes.
+    Stranger,
     /// A join is over.
     Joined(bool),
     /// A leave is over: the process may end.
@@ -127,11 +129,14 @@ impl Machine for Member<'_> {
             PoolOutput::Writable { id } => Work::Writable(id),
             PoolOutput::Resume { id } => Work::Resume(id),
             PoolOutput::Close { id } => Work::Close(id),
-            PoolOutput::Member(event) => Work::Event(Event::Member {
-                change: event.change,
-                member: node(event.member.name).expect("all members are nodes of the world"),
-                incarnation: event.member.incarnation,
-                status: event.member.status,
+            PoolOutput::Member(event) => Work::Event(match node(event.member.name) {
+                Some(member) => Event::Member {
+                    change: event.change,
+                    member,
+                    incarnation: event.member.incarnation,
+                    status: event.member.status,
+                },
+                None => Event::Stranger,
             }),
             PoolOutput::User { name, .. } => Work::Event(Event::User(name.into())),
             PoolOutput::Finished { outcome: Outcome::Joined(count), .. } => Work::Event(Event::Joined(count > 0)),
