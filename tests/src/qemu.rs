@@ -176,6 +176,19 @@ impl Board {
         self.control("system_reset", "{}");
     }
 
+    /// Presses the select button for half a second.
+    pub fn press_button(&self) {
+        self.control("send-key", r#"{"keys":[{"type":"qcode","data":"ctrl"}],"hold-time":500}"#);
+    }
+
+    /// Octets of RAM that statics leave to the stack.
+    ///
+    /// # Panics
+    /// When the firmware is gone.
+    pub fn stack_room(&self) -> u32 {
+        RAM.0 + RAM.1 - ram_end_of_statics(&std::fs::read(&self.elf).expect("the firmware is there"))
+    }
+
     /// Octets of stack used at most since the start, by the paint that is left; stops nothing.
     ///
     /// # Panics

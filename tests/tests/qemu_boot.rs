@@ -1,43 +1,36 @@
-//! A board boots, gets an address and answers.
+//! A board boots, gets an address, and speaks first on its cable.
 
-use std::{net::UdpSocket, time::Duration};
+use std::time::Duration;
 
-use agent_embedded::provision::{Network as Address, Settings};
+use agent_embedded::provision::Settings;
 use agent_tests::{
     ether::Switch,
     ports,
     qemu::{Board, Forward, Network},
 };
 
+const START: Duration = Duration::from_secs(20);
+
 #[test]
-fn forward() {
+fn a_board_starts_again_after_reset() {
     let to_board = Forward::new(&ports::Network::free(1).unwrap(), 1);
-    let mut board = Board::start(3, Network::Forward(to_board), &Settings::default());
-    board.wait_for("address", Duration::from_secs(5));
-    let s = UdpSocket::bind("127.0.0.1:0").unwrap();
-    s.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    s.send_to(b"hello", (to_board.address, to_board.gossip)).unwrap();
-    let mut buf = [0; 100];
-    let (n, _) = s.recv_from(&mut buf).unwrap();
-    assert_eq!(&buf[..n], b"hello");
-    board.set_sensor(-41);
-    eprintln!("stack {}", board.stack_high_water());
+    let board = Board::start(3, Network::Forward(to_board), &Settings { node_name: "north", ..Settings::default() });
+    board.wait_for("agent north up", START);
+    assert!(board.stack_high_water() < board.stack_room());
     let seen = board.lines();
     board.reset();
-    board.wait_for_new(seen, "address", Duration::from_secs(5));
-    board.pause();
-    board.resume();
+    board.wait_for_new(seen, "agent north up", START);
 }
 
 #[test]
-fn cable() {
+fn a_board_on_a_cable_asks_for_an_address() {
     let switch = Switch::new(1);
-    let (_, a) = switch.plug().unwrap();
-    let (_, b) = switch.plug().unwrap();
-    let board = Board::start(3, Network::Cable(a), &Settings { network: Address::Dhcp, ..Settings::default() });
-    b.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut buf = [0; 2000];
-    let n = b.recv(&mut buf).unwrap();
-    eprintln!("{n} {:x?}", &buf[..n.min(60)]);
-    drop(board);
+    let (_, cable) = switch.plug().unwrap();
+    let (_, observer) = switch.plug().unwrap();
+    let _board = Board::start(3, Network::Cable(cable), &Settings::default());
+    observer.set_read_timeout(Some(START)).unwrap();
+    let mut frame = [0; 1518];
+    let len = observer.recv(&mut frame).unwrap();
+    assert_eq!(frame[..12], [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 3], "a broadcast from the board's address");
+    assert!(len > 14);
 }

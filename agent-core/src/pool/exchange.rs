@@ -269,7 +269,7 @@ impl Pool<'_> {
                 self.clock.witness(member.saturating_sub(1));
                 self.event_clock.witness(event.saturating_sub(1));
                 self.query_clock.witness(query.saturating_sub(1));
-                if event > 0 && !accepted && self.join.ignores_old() {
+                if event > 0 && !accepted && self.ignores_old() {
                     self.events_seen.ignore_before(event);
                 }
             }

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use heapless::{Deque, Vec};
+use heapless::Vec;
 
 use super::{Event, MemberStatus, Pool, encode_tags, full, stream::Role};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Joins waiting at once.
-const JOINS: usize = 4;
+pub(super) const JOINS: usize = 4;
 /// Addresses tried of one seed.
 const ADDRESSES: usize = 8;
 /// Serf waits this long for a leave to be sent (BroadcastTimeout).
@@ -46,14 +46,13 @@ pub(super) enum JoinEnd {
 /// Joins under way.
 #[derive(Debug)]
 pub(super) struct Joins {
-    waiting: Deque<Join, JOINS>,
     /// The seed to try next while we know nobody, and when.
     seed: usize,
     seed_at: Instant,
 }
 
 #[derive(Debug)]
-struct Join {
+pub(super) struct Join {
     ticket: Ticket,
     /// For the owner, not for the seeds of the configuration.
     asked: bool,
@@ -80,12 +79,14 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { waiting: Deque::new(), seed: 0, seed_at: now }
+        Joins { seed: 0, seed_at: now }
     }
+}
 
+impl Pool<'_> {
     /// The join under way does not want old events.
-    pub fn ignores_old(&self) -> bool {
-        self.waiting.iter().any(|join| join.step == Step::Talking && join.ignore_old)
+    pub(super) fn ignores_old(&self) -> bool {
+        self.queues.joins.iter().any(|join| join.step == Step::Talking && join.ignore_old)
     }
 }
 
@@ -230,7 +231,7 @@ impl Pool<'_> {
         if self.is_leaving() {
             return Err(CommandError::Leaving);
         }
-        if self.join.waiting.is_full() {
+        if self.queues.joins.is_full() {
             return Err(full("joins"));
         }
         let (host, port) = split_seed(seed, self.config.advertise.port())?;
@@ -254,14 +255,14 @@ impl Pool<'_> {
             let _ = join.addresses.push(SocketAddr::new(ip, port));
         }
         // Checked above.
-        let _ = self.join.waiting.push_back(join);
+        let _ = self.queues.joins.push_back(join);
         self.go_on_joining(now);
         Ok(ticket)
     }
 
     /// Dials the next address of the first join in line; ends those that have none left.
     fn go_on_joining(&mut self, now: Instant) {
-        while let Some(join) = self.join.waiting.front_mut() {
+        while let Some(join) = self.queues.joins.front_mut() {
             if join.step != Step::Dial {
                 return;
             }
@@ -274,7 +275,7 @@ impl Pool<'_> {
                         return;
                     }
                     // No stream is free: this address counts as tried.
-                    if let Some(join) = self.join.waiting.front_mut() {
+                    if let Some(join) = self.queues.joins.front_mut() {
                         join.step = Step::Dial;
                     }
                 }
@@ -284,7 +285,7 @@ impl Pool<'_> {
     }
 
     fn end_join(&mut self, now: Instant) {
-        let Some(join) = self.join.waiting.pop_front() else { return };
+        let Some(join) = self.queues.joins.pop_front() else { return };
         self.mail.free(join.host);
         if join.contacted > 0 {
             self.announce_join();
@@ -304,7 +305,7 @@ impl Pool<'_> {
     }
 
     pub(super) fn on_join_end(&mut self, now: Instant, ticket: Ticket, end: JoinEnd) {
-        if let Some(join) = self.join.waiting.front_mut().filter(|join| join.ticket == ticket) {
+        if let Some(join) = self.queues.joins.front_mut().filter(|join| join.ticket == ticket) {
             join.contacted += u16::from(end == JoinEnd::Merged);
             join.refused |= end == JoinEnd::Refused;
             join.step = Step::Dial;
@@ -313,18 +314,18 @@ impl Pool<'_> {
     }
 
     pub(super) fn next_look_up(&mut self) -> Option<Ticket> {
-        let join = self.join.waiting.front_mut().filter(|join| join.step == Step::LookUp)?;
+        let join = self.queues.joins.front_mut().filter(|join| join.step == Step::LookUp)?;
         join.step = Step::LookingUp;
         Some(join.ticket)
     }
 
     pub(super) fn seed_host(&self, ticket: Ticket) -> &str {
-        let join = self.join.waiting.iter().find(|join| join.ticket == ticket);
+        let join = self.queues.joins.iter().find(|join| join.ticket == ticket);
         join.and_then(|join| core::str::from_utf8(self.mail.get(join.host)).ok()).unwrap_or("")
     }
 
     pub(super) fn on_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]) {
-        let waiting = self.join.waiting.front_mut();
+        let waiting = self.queues.joins.front_mut();
         if let Some(join) = waiting.filter(|join| join.ticket == ticket && join.step == Step::LookingUp) {
             let port = join.port;
             join.addresses.extend(addresses.iter().take(ADDRESSES).map(|&ip| SocketAddr::new(ip, port)));
@@ -347,7 +348,7 @@ impl Pool<'_> {
     /// We know nobody alive, there are seeds, and none is being tried.
     fn wants_seed(&self) -> bool {
         !self.config.seeds.is_empty()
-            && self.join.waiting.iter().all(|join| join.asked)
+            && self.queues.joins.iter().all(|join| join.asked)
             && self.members.len() == self.members.gone() + 1
             && !self.is_leaving()
     }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::{
     config::ConfigError,
     membership::{BroadcastSlot, MemberSlot},
-    pool::stream::StreamSlot,
+    pool::{Queues, stream::StreamSlot},
     serf::{IntentSlot, SeenSlot},
     time::Instant,
     wire::{envelope, lzw, push_pull},
@@ -28,6 +28,8 @@ pub struct PoolRegions<'m> {
     pub outbox: &'m mut [u8],
     /// Packets for one address, payloads of events, names of seeds. Full: the packet or event is dropped.
     pub mail: &'m mut [u8],
+    /// Work for the next poll. Full: the packet, event or join is dropped or refused.
+    pub queues: &'m mut Queues,
     /// Pings under way for others. Full: the request is dropped.
     pub relays: &'m mut [RelaySlot],
     /// User events and queries seen, half each. Full: the oldest is forgotten, and nothing as old counts as new.

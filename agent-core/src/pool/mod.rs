@@ -148,6 +148,26 @@ enum Event {
     Finished { ticket: Ticket, outcome: Outcome },
 }
 
+/// Work that waits for the next poll, and joins that wait for their turn. Lent like all other memory: beside the pool
+/// and not in it, it is not moved with it, and a device's stack need not hold it while the pool is made.
+#[derive(Debug)]
+pub struct Queues {
+    packets: Deque<transmit::Packet, PACKETS>,
+    events: Deque<Event, EVENTS>,
+    joins: Deque<lifecycle::Join, { lifecycle::JOINS }>,
+}
+
+impl Queues {
+    /// Nothing waits.
+    pub const EMPTY: Queues = Queues { packets: Deque::new(), events: Deque::new(), joins: Deque::new() };
+
+    fn clear(&mut self) {
+        self.packets.clear();
+        self.events.clear();
+        self.joins.clear();
+    }
+}
+
 /// Membership and serf layer of one pool.
 pub struct Pool<'m> {
     config: &'m PoolConfig<'m>,
@@ -158,8 +178,7 @@ pub struct Pool<'m> {
     queue: Broadcasts<'m>,
     outbox: Pack<'m>,
     mail: Mail<'m>,
-    packets: Deque<transmit::Packet, PACKETS>,
-    events: Deque<Event, EVENTS>,
+    queues: &'m mut Queues,
     lagged: bool,
     /// Given up at the next poll, when nobody looks at it any more.
     delivered: Option<MailId>,
@@ -230,6 +249,7 @@ impl<'m> Pool<'m> {
         slot.set_status(MemberStatus::Alive);
         let half = mem.seen.len() / 2;
         let (events_seen, queries_seen) = mem.seen.split_at_mut(half);
+        mem.queues.clear();
         mem.relays.fill(RelaySlot::EMPTY);
         mem.streams.fill(StreamSlot::EMPTY);
         let probe = probe::Probe::new(now + rng.up_to(config.timing.probe_interval));
@@ -242,8 +262,7 @@ impl<'m> Pool<'m> {
             queue: Broadcasts::new(mem.broadcasts),
             outbox: Pack::new(mem.outbox),
             mail: Mail::new(mem.mail),
-            packets: Deque::new(),
-            events: Deque::new(),
+            queues: mem.queues,
             lagged: false,
             delivered: None,
             reaped: None,
@@ -319,7 +338,7 @@ impl<'m> Pool<'m> {
         if let Some(ticket) = self.next_look_up() {
             return PoolOutput::Resolve { ticket, name: self.seed_host(ticket) };
         }
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.queues.events.pop_front() {
             return self.deliver(event);
         }
         if core::mem::take(&mut self.lagged) {
@@ -403,7 +422,7 @@ impl<'m> Pool<'m> {
     }
 
     fn tell(&mut self, event: Event) {
-        if let Err(event) = self.events.push_back(event) {
+        if let Err(event) = self.queues.events.push_back(event) {
             self.lagged = true;
             match event {
                 Event::Member(MemberChange::Reaped, id) => self.forget(id),

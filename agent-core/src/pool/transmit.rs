@@ -36,7 +36,7 @@ pub(super) enum Packet {
 
 impl Pool<'_> {
     pub(super) fn send(&mut self, packet: Packet) {
-        if self.packets.push_back(packet).is_err() {
+        if self.queues.packets.push_back(packet).is_err() {
             count(&mut self.stats.packets_dropped);
             if let Packet::Mail { mail, .. } = packet {
                 self.mail.free(mail);
@@ -57,7 +57,7 @@ impl Pool<'_> {
 
     /// Builds the next queued packet into `buf`.
     pub(super) fn next_packet(&mut self, buf: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        while let Some(packet) = self.packets.pop_front() {
+        while let Some(packet) = self.queues.packets.pop_front() {
             let built = self.build(packet, buf);
             if let Packet::Mail { mail, .. } = packet {
                 self.mail.free(mail);

@@ -4,7 +4,7 @@ use agent_core::{
     agent::{ConnectionSlot, Regions},
     local::{CheckSlot, LocalRegions, ServiceSlot},
     membership::{BroadcastSlot, MemberSlot},
-    pool::{DATAGRAM_MIN, DEFLATE, INFLATE_MIN, PoolRegions, RelaySlot, StreamSlot},
+    pool::{DATAGRAM_MIN, DEFLATE, INFLATE_MIN, PoolRegions, Queues, RelaySlot, StreamSlot},
     serf::{IntentSlot, SeenSlot},
 };
 
@@ -43,6 +43,7 @@ pub struct PoolHeap {
     broadcasts: Box<[BroadcastSlot]>,
     outbox: Box<[u8]>,
     mail: Box<[u8]>,
+    queues: Box<Queues>,
     relays: Box<[RelaySlot]>,
     seen: Box<[SeenSlot]>,
     intents: Box<[IntentSlot]>,
@@ -65,6 +66,7 @@ impl PoolHeap {
             broadcasts: slots(BROADCASTS, BroadcastSlot::EMPTY),
             outbox: slots(BROADCASTS * OCTETS_PER_BROADCAST, 0),
             mail: slots(256 * 1024, 0),
+            queues: Box::new(Queues::EMPTY),
             relays: slots(256, RelaySlot::EMPTY),
             seen: slots(SEEN, SeenSlot::EMPTY),
             intents: slots(256, IntentSlot::EMPTY),
@@ -86,6 +88,7 @@ impl PoolHeap {
             broadcasts: &mut self.broadcasts,
             outbox: &mut self.outbox,
             mail: &mut self.mail,
+            queues: &mut self.queues,
             relays: &mut self.relays,
             seen: &mut self.seen,
             intents: &mut self.intents,

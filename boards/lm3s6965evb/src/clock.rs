@@ -9,7 +9,7 @@ reg! {
     RIS = 0x400F_E050;
     /// Clock gates: UART and timers.
     RCGC1 = 0x400F_E104;
-    /// Clock gates: Ethernet.
+    /// Clock gates: Ethernet and GPIO.
     RCGC2 = 0x400F_E108;
 }
 
@@ -34,7 +34,7 @@ pub fn start() {
     RCC.write(rcc & !BYPASS);
 
     RCGC1.write(RCGC1.read() | 1 << 16 | 1); // timer 0, UART 0
-    RCGC2.write(RCGC2.read() | 1 << 30 | 1 << 28); // PHY, MAC
+    RCGC2.write(RCGC2.read() | 1 << 30 | 1 << 28 | 1 << 5); // PHY, MAC, GPIO port F
     // A block may be touched three cycles after its clock was switched on.
     cortex_m::asm::delay(3);
 }

@@ -1,21 +1,48 @@
+//! A thermometer in the catalog: the LM3S6965 evaluation board as an agent of its own.
+//!
+//! This file only wires. The chip is in the other files, the agent in `agent-embedded`.
 #![no_std]
 #![no_main]
-//! Platform check: network up, echo.
 
+use core::net::Ipv4Addr;
+
+use agent_core::{
+    agent::{Agent, Command, Event, HostCheck},
+    checks::Health,
+    local::{CheckDef, CheckKind, ServiceDef},
+    time::Duration,
+};
+use agent_embedded::{
+    Buffers, Host, Link, OUTPUT, SOCKETS,
+    identity::{Identity, Tags},
+    now,
+    provision::Settings,
+};
 use embassy_executor::Spawner;
-use embassy_net::{Config, StackResources, tcp::TcpSocket, udp::{PacketMetadata, UdpSocket}};
-use static_cell::StaticCell;
+use embassy_net::{Runner, Stack, StackResources};
+use static_cell::{ConstStaticCell, StaticCell};
 
+mod button;
 mod clock;
+mod entropy;
 mod eth;
 mod idle;
 mod irq;
 mod log;
 mod reg;
 mod sensor;
+mod settings;
 mod time;
 
+use button::Button;
+use eth::Ethernet;
 use log::log;
+use sensor::Sensor;
+
+agent_embedded::memory!(Memory: members 4, text 768, services 1, checks 1, records 512);
+
+/// The network stack's own sockets are two: DHCP and name look-ups.
+type Resources = StackResources<{ SOCKETS + 2 }>;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -25,56 +52,138 @@ fn main() -> ! {
     idle::run(start)
 }
 
+/// Starts the tasks. Not inlined: what it builds on the stack would stay there for ever.
+#[inline(never)]
 fn start(spawner: Spawner) {
-    let ethernet = eth::Ethernet::start();
+    static RESOURCES: StaticCell<Resources> = StaticCell::new();
+    let settings = settings::load();
+    let ethernet = Ethernet::start();
     let mac = ethernet.mac();
-    log!(info, "up, mac {=[u8; 6]:x}", mac);
-    static RES: StaticCell<StackResources<6>> = StaticCell::new();
-    let (stack, runner) = embassy_net::new(ethernet, Config::dhcpv4(Default::default()), RES.init(StackResources::new()), 1);
-    spawner.spawn(net(runner).expect("once"));
-    spawner.spawn(echo(stack).expect("once"));
+    let seed = entropy::seed().unwrap_or_default();
+    let ports = u64::from_le_bytes([seed[0], seed[1], mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]]);
+    let resources = RESOURCES.init_with(StackResources::new);
+    let (stack, runner) = embassy_net::new(ethernet, settings::network(settings), resources, ports);
+    spawner.spawn(network(runner).expect("started once"));
+    spawner.spawn(agent(spawner, stack, settings, mac).expect("started once"));
 }
 
 #[embassy_executor::task]
-async fn net(mut runner: embassy_net::Runner<'static, eth::Ethernet>) -> ! {
+async fn network(mut runner: Runner<'static, Ethernet>) -> ! {
     runner.run().await
 }
 
 #[embassy_executor::task]
-async fn echo(stack: embassy_net::Stack<'static>) {
+async fn agent(spawner: Spawner, stack: Stack<'static>, settings: &'static Settings<'static>, mac: [u8; 6]) {
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::EMPTY);
+
     stack.wait_config_up().await;
-    if let Some(c) = stack.config_v4() {
-        log!(info, "address {=[u8; 4]}", c.address.address().octets());
+    let Some(link) = stack.config_v4().and_then(|own| link(settings, mac, own.address.address())) else { return };
+    if link.command(Command::Register(&THERMOMETER)).is_err() {
+        log!(error, "the service was refused");
     }
-    let (mut a, mut b) = ([0; 600], [0; 600]);
-    let (mut am, mut bm) = ([PacketMetadata::EMPTY; 2], [PacketMetadata::EMPTY; 2]);
-    let mut udp = UdpSocket::new(stack, &mut am, &mut a, &mut bm, &mut b);
-    udp.bind(8301).expect("free");
-    let (mut c, mut d) = ([0; 600], [0; 600]);
-    let mut tcp = TcpSocket::new(stack, &mut c, &mut d);
-    let sensor = sensor::Sensor::start(215);
-    let u = async {
-        let mut buf = [0; 600];
-        loop {
-            if let Ok((n, from)) = udp.recv_from(&mut buf).await {
-                log!(info, "udp {=usize} sensor {=i32}", n, sensor.read());
-                let _ = udp.send_to(&buf[..n], from).await;
-            }
+    spawner.spawn(leave_on_button(link).expect("started once"));
+    agent_embedded::run(stack, link, BUFFERS.take(), &mut Thermometer(Sensor::start(ROOM))).await
+}
+
+/// Makes the agent. Not inlined: what it builds on the stack would stay there for ever.
+#[inline(never)]
+fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -> Option<&'static Link<'static>> {
+    static IDENTITY: StaticCell<Identity<'static>> = StaticCell::new();
+    static TAGS: StaticCell<Tags<'static>> = StaticCell::new();
+    static CONFIG: StaticCell<agent_core::config::Config<'static>> = StaticCell::new();
+    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::EMPTY);
+    static LINK: StaticCell<Link<'static>> = StaticCell::new();
+
+    log!(info, "address {=[u8; 4]}", address.octets());
+    let identity = match Identity::new(settings, mac, address) {
+        Ok(identity) => IDENTITY.init(identity),
+        Err(why) => {
+            log!(error, "no agent: {=str}", why.as_str());
+            return None;
         }
     };
-    let t = async {
-        let mut buf = [0; 600];
-        loop {
-            if tcp.accept(8301).await.is_ok() {
-                while let Ok(n @ 1..) = tcp.read(&mut buf).await {
-                    let _ = tcp.write(&buf[..n]).await;
-                }
-                tcp.close();
-                let _ = tcp.flush().await;
-                tcp.abort();
-                let _ = tcp.flush().await;
-            }
+    let config = CONFIG.init(identity.config(TAGS.init(identity.tags())));
+    let Some(seed) = entropy::seed().or(config.pool.keys.is_empty().then_some([0; 32])) else {
+        log!(error, "no agent: encryption needs a source of entropy");
+        return None;
+    };
+    let link = LINK.uninit();
+    let link = match Agent::new(config, MEMORY.take().regions(), seed, now()) {
+        Ok(agent) => link.write(Link::new(agent)),
+        Err(_why) => {
+            #[cfg(feature = "log")]
+            log!(error, "no agent: {}", defmt::Display2Format(&_why));
+            return None;
         }
     };
-    embassy_futures::join::join(u, t).await;
+    log!(info, "agent {=str} up", identity.name());
+    Some(link)
+}
+
+/// What the board offers to the cluster.
+const THERMOMETER: ServiceDef<'static> = ServiceDef {
+    id: "",
+    name: "thermometer",
+    tags: &["celsius"],
+    address: "",
+    port: 8301,
+    meta: &[],
+    tagged_addresses: &[],
+    weights: (1, 1),
+    enable_tag_override: false,
+    token: "",
+    checks: &[CheckDef {
+        id: "temperature",
+        name: "Temperature",
+        notes: "below 30 °C is well, from 40 °C it is not",
+        service_id: "",
+        token: "",
+        status: Health::Critical,
+        kind: CheckKind::Host {
+            key: 0,
+            label: "sensor",
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+        },
+        deregister_critical_after: Duration::ZERO,
+        success_before_passing: 0,
+        failures_before_critical: 0,
+    }],
+};
+
+/// The sensor's value until its first line, in tenths of a degree.
+const ROOM: i32 = 215;
+
+struct Thermometer(Sensor);
+
+impl Host for Thermometer {
+    fn check(&mut self, _check: HostCheck<'_>, output: &mut heapless::String<OUTPUT>) -> Health {
+        let tenths = self.0.read();
+        // Too long for the buffer: then the text is cut, the judgement stands.
+        let _ = core::fmt::write(output, format_args!("{}.{} °C", tenths / 10, tenths.abs() % 10));
+        match tenths {
+            ..300 => Health::Passing,
+            300..400 => Health::Warning,
+            _ => Health::Critical,
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Member(event) => log!(info, "member {=str} {=str}", event.member.name, event.member.status.as_str()),
+            Event::Finished { .. } => log!(info, "command finished"),
+            Event::Lagged => log!(warn, "events were lost"),
+            Event::User { name, .. } => log!(info, "event {=str}", *name),
+            Event::Local => {}
+        }
+    }
+}
+
+#[embassy_executor::task]
+async fn leave_on_button(link: &'static Link<'static>) {
+    Button::start().pressed().await;
+    log!(info, "leaving");
+    if link.command(Command::Leave).is_err() {
+        log!(error, "cannot leave");
+    }
 }

@@ -8,7 +8,7 @@ use agent_core::{
     membership::{BroadcastSlot, MemberSlot},
     pool::{
         DATAGRAM_MIN, DEFLATE, INFLATE_MIN, MAX_DATAGRAM, MemberChange, MemberStatus, Pool, PoolOutput, PoolRegions,
-        RelaySlot, StreamSlot,
+        Queues, RelaySlot, StreamSlot,
     },
     serf::{IntentSlot, SeenSlot},
     time::Instant,
@@ -84,6 +84,7 @@ fn regions(bump: &Bump, members: usize, compress: bool) -> PoolRegions<'_> {
         broadcasts: bump.alloc_slice_fill_copy(2 * members, BroadcastSlot::EMPTY),
         outbox: octets(members * 256),
         mail: octets(4096),
+        queues: bump.alloc(Queues::EMPTY),
         relays: bump.alloc_slice_fill_copy(16, RelaySlot::EMPTY),
         seen: bump.alloc_slice_fill_copy(64, SeenSlot::EMPTY),
         intents: bump.alloc_slice_fill_copy(members, IntentSlot::EMPTY),
