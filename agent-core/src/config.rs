@@ -127,6 +127,33 @@ pub struct PoolConfig<'m> {
     pub consul_rules: bool,
     /// Refuse members that are not servers: a WAN pool.
     pub servers_only: bool,
+    /// Addresses or names of members to join through while we know nobody: tried in turn, for ever, resolved anew each
+    /// time.
+    pub seeds: &'m [&'m str],
+    /// Time between rounds over the seeds (Consul `retry_interval`).
+    pub retry_join: Duration,
+}
+
+impl<'m> PoolConfig<'m> {
+    /// A Consul LAN pool's settings for a member `name` at `advertise` with `tags`; change what differs.
+    pub const fn lan(name: &'m str, advertise: SocketAddr, tags: &'m [(&'m str, &'m str)]) -> Self {
+        PoolConfig {
+            name,
+            advertise,
+            advertise_in_pings: true,
+            tags,
+            keys: &[],
+            verify_incoming: true,
+            verify_outgoing: true,
+            label: "",
+            timing: Timing::lan(),
+            delegate_version: 4,
+            consul_rules: true,
+            servers_only: false,
+            seeds: &[],
+            retry_join: Duration::from_secs(30),
+        }
+    }
 }
 
 /// What an agent is told at start.
@@ -153,3 +180,38 @@ pub struct Config<'m> {
     /// DNS answers' settings.
     pub dns: crate::dns::Rules<'m>,
 }
+
+/// Why an agent cannot start as configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The name is empty or longer than 128 octets.
+    Name,
+    /// The tags take more than 512 octets.
+    Tags,
+    /// More than four gossip keys.
+    Keys,
+    /// The label is longer than 64 octets.
+    Label,
+    /// The advertised address is unspecified or has port 0.
+    Advertise,
+    /// The named memory region is too small or of the wrong length; its documentation says what it needs.
+    Region(&'static str),
+    /// The text says which setting and what is wrong with it.
+    Setting(&'static str),
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            ConfigError::Name => f.write_str("the name must have 1 to 128 octets"),
+            ConfigError::Tags => f.write_str("the tags take more than 512 octets"),
+            ConfigError::Keys => f.write_str("more than four gossip keys"),
+            ConfigError::Label => f.write_str("the label is longer than 64 octets"),
+            ConfigError::Advertise => f.write_str("the advertised address must be one that others can reach"),
+            ConfigError::Region(region) => write!(f, "memory region `{region}` does not have the length it needs"),
+            ConfigError::Setting(what) => f.write_str(what),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}

@@ -1,2 +1,5 @@
 #![no_std]
-//! Drives `agent-core` over embassy-net.
+#![forbid(unsafe_code)]
+//! Drives `agent-core` on a microcontroller: embassy-net's sockets in, the same sockets out, no heap.
+
+pub mod provision;

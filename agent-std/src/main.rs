@@ -1,2 +1,4 @@
-//! The `lictor` binary.
-fn main() {}
+//! The `lictor` binary: everything is in the library, where tests reach it.
+fn main() -> std::process::ExitCode {
+    agent_std::cli::main()
+}

@@ -6,10 +6,14 @@
 //! subject   where our own binary comes from, and which agent a scenario is about
 //! http      an agent's HTTP API as JSON
 //! dns       one DNS question to an agent
+//! doors     the core's doors for bytes, for hostile ones
 //! process   a running program: log, signals, certain end
 //! peers     where the real agents' programs come from
+//! qemu      emulated boards
+//! ether     an Ethernet switch for them that loses, delays and cuts
 //! ports     loopback addresses and ports that nobody uses
 //! scenario  what an agent must do among real ones, whichever program it is
+//! sim       clusters of the core in virtual time
 //! wait      wait for a condition, with a bound
 //! ```
 //!
@@ -18,12 +22,16 @@
 
 pub mod cluster;
 pub mod dns;
+pub mod doors;
+pub mod ether;
 pub mod http;
 pub mod peers;
 pub mod ports;
 pub mod process;
+pub mod qemu;
 pub mod scenario;
 pub mod serf;
+pub mod sim;
 pub mod subject;
 pub mod wait;
 

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI does, cheapest first, the tests last.
 
 use crate::{
-    peers,
+    firmware, packages, peers,
     shell::{self, Result, cargo, step},
     toolchain::Toolchain,
 };
@@ -25,6 +25,7 @@ pub fn run(args: &mut lexopt::Parser) -> Result<()> {
     licences()?;
     features()?;
     no_alloc()?;
+    packages::ensure(&[firmware::QEMU])?;
     let peers = peers::install()?;
     let mut tests = cargo(&["test", "--workspace", "--locked"]);
     if long {

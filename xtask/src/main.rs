@@ -6,9 +6,11 @@
 use std::process::ExitCode;
 
 mod check;
+mod firmware;
 mod packages;
 mod peers;
 mod shell;
+mod sim;
 mod toolchain;
 
 use shell::Result;
@@ -18,6 +20,10 @@ Usage: cargo xtask <task>
 
   test [--long]    everything that CI does: formatting, lints, docs, licences, feature sets, tests, real peers
                    --long: the tests against real peers also run for as long as their issue asks
+  firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
+  size             flash and RAM of every board, one line each; fails over the limit
+  sim [--seeds N] [--first SEED] [--nodes N]
+                   simulate clusters with N seeds (default 20), starting with SEED (default 1)
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -45,6 +51,9 @@ fn run() -> Result<()> {
     };
     match task.as_str() {
         "test" => check::run(&mut args),
+        "firmware" => firmware::run(&mut args),
+        "size" => firmware::size(&mut args),
+        "sim" => sim::run(&mut args),
         "peers" => peers::run(&mut args),
         "help" => {
             print!("{USAGE}");

@@ -1,7 +1,5 @@
 //! All that can go into an [`Agent`](super::Agent) besides time and datagrams.
 
-use core::net::IpAddr;
-
 use crate::checks::Health;
 
 /// Which of the agent's doors a datagram or connection came through.
@@ -49,7 +47,10 @@ pub struct Ticket(pub(crate) u32);
 
 /// Names a check of this agent while it is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CheckId(pub(crate) u16);
+pub struct CheckId {
+    pub(crate) slot: u16,
+    pub(crate) generation: u8,
+}
 
 /// A wish of the agent's owner. Every command is answered by a [`Ticket`] at once; those that take time also by
 /// [`Event::Finished`](super::Event::Finished).
@@ -108,9 +109,6 @@ pub enum Command<'a> {
     /// Compare everything with the catalog now (full anti-entropy).
     Sync,
 }
-
-/// Addresses a driver found for a name; empty when it found none.
-pub type Addresses<'a> = &'a [IpAddr];
 
 /// Why a command was refused. Nothing was changed unless a variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

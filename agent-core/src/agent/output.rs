@@ -94,6 +94,8 @@ pub enum Purpose<'a> {
     Check {
         /// The server name when the check wants TLS.
         tls: Option<&'a str>,
+        /// Whether TLS must verify the server's certificate.
+        verify: bool,
     },
 }
 

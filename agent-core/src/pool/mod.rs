@@ -1,51 +1,459 @@
 //! One gossip pool: membership and the serf layer above it, and nothing else.
 //!
 //! A pool knows nothing of services, checks, DNS or RPC. An agent holds one for the LAN; a server runs a second for
-//! the WAN.
+//! the WAN. Facts go in through `handle_*`, wishes through the commands, and all work comes out of
+//! [`Pool::poll_output`]. The rules are spread over one file a topic:
+//!
+//! ```text
+//! handle_datagram ─► receive ─► rules (alive, suspect, dead) ─► membership::*
+//!                            └► serf (intents, events, queries, keys) ─► serf::*
+//! handle_stream ──► stream ──► exchange (push/pull in: inflate, stage, commit; out: image)
+//! handle_timeout ─► probe · spread (gossip, push/pull, reap, reconnect) · lifecycle (join, leave)
+//! poll_output ◄── transmit (packets, piggyback, encryption) · events
+//! ```
 
-use core::net::SocketAddr;
-
-use crate::{
-    agent::{CommandError, Outcome, Reason, StreamId, StreamInput, Target, Ticket},
-    config::PoolConfig,
-    time::{Duration, Instant},
-};
-
+mod exchange;
+mod lifecycle;
 mod memory;
+mod probe;
+mod receive;
+mod rules;
+mod serf;
+mod spread;
+mod stats;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transmit;
 mod view;
 
-pub use memory::PoolRegions;
+use core::net::{IpAddr, SocketAddr};
+
+use heapless::Deque;
+
+use crate::{
+    agent::{CommandError, Outcome, Reason, StreamId, Target, Ticket},
+    config::{ConfigError, PoolConfig},
+    membership::{
+        awareness::Awareness,
+        broadcast::Broadcasts,
+        keyring::Keyring,
+        members::{MemberId, Members, Record, State},
+    },
+    memory::{Mail, MailId, Pack},
+    rand::Rng,
+    serf::{
+        clock::Clock,
+        coordinate::Vivaldi,
+        seen::{Intents, Seen},
+    },
+    time::{Duration, Instant},
+    wire::{
+        coordinate::Coordinate,
+        crypt::Nonces,
+        gossip,
+        msgpack::Writer,
+        tags::{self, MAX_META},
+    },
+};
+
+pub(crate) use memory::NOWHERE;
+pub use memory::{DATAGRAM_MIN, DEFLATE, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
+pub use stats::PoolStats;
+pub use stream::StreamSlot;
+pub use transmit::MAX_DATAGRAM;
 pub use view::{Member, MemberChange, MemberEvent, MemberStatus};
 
-/// One piece of work of a pool for whoever drives it; a subset of [`crate::agent::Output`].
+/// Packets queued between two polls. The driver polls after every input, and one datagram asks for few.
+const PACKETS: usize = 24;
+/// Events queued between two polls; more are reported as lost ([`PoolOutput::Lagged`]).
+const EVENTS: usize = 24;
+
+/// One piece of work of a pool for whoever drives it; a subset of [`crate::agent::Output`], which says more.
 #[must_use]
 #[derive(Clone, Copy, Debug)]
 pub enum PoolOutput<'a> {
     /// Send the first `len` octets of the poll buffer.
-    Transmit { to: SocketAddr, len: usize },
+    Transmit {
+        /// Destination.
+        to: SocketAddr,
+        /// Octets in the buffer.
+        len: usize,
+    },
     /// Open a gossip connection.
-    Connect { id: StreamId, to: Target<'a>, timeout: Duration },
+    Connect {
+        /// The id to use from now on.
+        id: StreamId,
+        /// Where to.
+        to: Target<'a>,
+        /// Report failure when it takes longer.
+        timeout: Duration,
+    },
     /// Octets to send are ready.
-    Writable { id: StreamId },
+    Writable {
+        /// The stream.
+        id: StreamId,
+    },
     /// Offer again what was not taken.
-    Resume { id: StreamId },
+    Resume {
+        /// The stream.
+        id: StreamId,
+    },
     /// Send what was filled, then close; the id is dead.
-    Close { id: StreamId },
+    Close {
+        /// The stream.
+        id: StreamId,
+    },
     /// Look up a seed's name.
-    Resolve { ticket: Ticket, name: &'a str },
+    Resolve {
+        /// Give back with the answer.
+        ticket: Ticket,
+        /// Host name, without port.
+        name: &'a str,
+    },
     /// A change in the member table.
     Member(MemberEvent<'a>),
     /// A user event.
-    User { ltime: u64, name: &'a str, payload: &'a [u8] },
+    User {
+        /// Lamport time of the event clock.
+        ltime: u64,
+        /// Event name.
+        name: &'a str,
+        /// Payload.
+        payload: &'a [u8],
+    },
     /// A command is finished.
-    Finished { ticket: Ticket, outcome: Outcome },
-    /// Events were dropped.
+    Finished {
+        /// The command.
+        ticket: Ticket,
+        /// How it went.
+        outcome: Outcome,
+    },
+    /// Events were dropped: look at the table instead.
     Lagged,
     /// Drained.
-    Wait { until: Option<Instant>, why: Reason },
+    Wait {
+        /// The earliest deadline.
+        until: Option<Instant>,
+        /// Which one it is.
+        why: Reason,
+    },
+}
+
+/// Something to tell the owner.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Member(MemberChange, MemberId),
+    User { ltime: u64, name_len: u16, mail: MailId },
+    Finished { ticket: Ticket, outcome: Outcome },
 }
 
 /// Membership and serf layer of one pool.
 pub struct Pool<'m> {
-    _config: &'m PoolConfig<'m>,
+    config: &'m PoolConfig<'m>,
+    rng: Rng,
+    nonces: Nonces,
+    keyring: Keyring,
+    members: Members<'m>,
+    queue: Broadcasts<'m>,
+    outbox: Pack<'m>,
+    mail: Mail<'m>,
+    packets: Deque<transmit::Packet, PACKETS>,
+    events: Deque<Event, EVENTS>,
+    lagged: bool,
+    /// Given up at the next poll, when nobody looks at it any more.
+    delivered: Option<MailId>,
+    reaped: Option<MemberId>,
+    relays: &'m mut [RelaySlot],
+    streams: &'m mut [StreamSlot],
+    reading: exchange::Reading,
+    inflate: &'m mut [u8],
+    datagram: &'m mut [u8],
+    stage: &'m mut [u8],
+    image: &'m mut [u8],
+    images: [exchange::Image; 2],
+    deflate: &'m mut [u8],
+    awareness: Awareness,
+    probe: probe::Probe,
+    spread: spread::Timers,
+    join: lifecycle::Joins,
+    leave: lifecycle::Leave,
+    clock: Clock,
+    event_clock: Clock,
+    query_clock: Clock,
+    events_seen: Seen<'m>,
+    queries_seen: Seen<'m>,
+    intents: Intents<'m>,
+    vivaldi: Vivaldi,
+    /// Members in the last push/pull of somebody: what a partial table knows of the cluster's size.
+    told_size: usize,
+    last_seq: u32,
+    last_ticket: u32,
+    stats: PoolStats,
+}
+
+impl<'m> Pool<'m> {
+    /// A pool with one member, ourselves.
+    ///
+    /// `seed` must be fresh entropy at every start; the same seed replays the same run.
+    ///
+    /// # Errors
+    /// A setting or a memory region that cannot work, see [`ConfigError`].
+    pub fn new(
+        config: &'m PoolConfig<'m>,
+        mem: PoolRegions<'m>,
+        seed: &[u8; 32],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        mem.check()?;
+        if config.name.is_empty() || config.name.len() > gossip::MAX_NAME {
+            return Err(ConfigError::Name);
+        }
+        if config.label.len() > transmit::MAX_LABEL {
+            return Err(ConfigError::Label);
+        }
+        if config.advertise.ip().is_unspecified() || config.advertise.port() == 0 {
+            return Err(ConfigError::Advertise);
+        }
+        let keyring = Keyring::new(config.keys).ok_or(ConfigError::Keys)?;
+        let mut rng = Rng::from_seed(seed);
+        let mut members = Members::new(mem.members, mem.index, mem.text, &mut rng);
+        let mut meta = [0; MAX_META];
+        let meta = encode_tags(config.tags, &mut meta).ok_or(ConfigError::Tags)?;
+        let vsn = [1, 5, 2, 2, 5, config.delegate_version];
+        let record = Record { name: config.name, address: config.advertise, meta, vsn };
+        let own = members.insert(&record, now, &mut rng).ok_or(ConfigError::Region("text"))?;
+        debug_assert_eq!(own, MemberId::SELF);
+        members.set_state(own, State::Alive, now);
+        let slot = members.get_mut(own);
+        slot.incarnation = 1;
+        slot.set_status(MemberStatus::Alive);
+        let half = mem.seen.len() / 2;
+        let (events_seen, queries_seen) = mem.seen.split_at_mut(half);
+        mem.relays.fill(RelaySlot::EMPTY);
+        mem.streams.fill(StreamSlot::EMPTY);
+        let probe = probe::Probe::new(now + rng.up_to(config.timing.probe_interval));
+        let spread = spread::Timers::new(&config.timing, now, &mut rng);
+        let mut pool = Pool {
+            config,
+            nonces: Nonces::new(seed),
+            keyring,
+            members,
+            queue: Broadcasts::new(mem.broadcasts),
+            outbox: Pack::new(mem.outbox),
+            mail: Mail::new(mem.mail),
+            packets: Deque::new(),
+            events: Deque::new(),
+            lagged: false,
+            delivered: None,
+            reaped: None,
+            relays: mem.relays,
+            streams: mem.streams,
+            reading: exchange::Reading::IDLE,
+            inflate: mem.inflate,
+            datagram: mem.datagram,
+            stage: mem.stage,
+            image: mem.image,
+            images: [exchange::Image::NONE; 2],
+            deflate: mem.deflate,
+            awareness: Awareness::new(config.timing.awareness_max),
+            probe,
+            spread,
+            join: lifecycle::Joins::new(now),
+            leave: lifecycle::Leave::No,
+            clock: Clock::new(),
+            event_clock: Clock::new(),
+            query_clock: Clock::new(),
+            events_seen: Seen::new(events_seen),
+            queries_seen: Seen::new(queries_seen),
+            intents: Intents::new(mem.intents),
+            vivaldi: Vivaldi::new(),
+            told_size: 0,
+            last_seq: 0,
+            last_ticket: 0,
+            stats: PoolStats::default(),
+            rng,
+        };
+        pool.build_image(true);
+        if pool.image_len(true) == 0 {
+            return Err(ConfigError::Region("image"));
+        }
+        pool.announce_self();
+        Ok(pool)
+    }
+
+    /// Does what is due at `now`. Calling it early or often does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.on_probe_time(now);
+        self.on_suspicion_time(now);
+        self.on_spread_time(now);
+        self.on_stream_time(now);
+        self.on_join_time(now);
+        self.on_leave_time(now);
+    }
+
+    /// Takes a datagram from the gossip port; `data` is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &mut [u8]) {
+        self.receive(now, from, data);
+    }
+
+    /// An address look-up is done; no addresses means that there are none.
+    pub fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]) {
+        self.on_resolved(now, ticket, addresses);
+    }
+
+    /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
+    pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
+        if let Some(mail) = self.delivered.take() {
+            self.mail.free(mail);
+        }
+        if let Some(member) = self.reaped.take() {
+            self.forget(member);
+        }
+        if let Some((to, len)) = self.next_packet(buf) {
+            return PoolOutput::Transmit { to, len };
+        }
+        if let Some(wish) = self.next_stream_wish() {
+            return wish.output(self);
+        }
+        if let Some(ticket) = self.next_look_up() {
+            return PoolOutput::Resolve { ticket, name: self.seed_host(ticket) };
+        }
+        if let Some(event) = self.events.pop_front() {
+            return self.deliver(event);
+        }
+        if core::mem::take(&mut self.lagged) {
+            return PoolOutput::Lagged;
+        }
+        let (until, why) = self.next_deadline();
+        PoolOutput::Wait { until, why }
+    }
+
+    /// All members in any status, ourselves first.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.members.ids().map(|id| self.members.view(id))
+    }
+
+    /// The member called `name`.
+    pub fn member(&self, name: &str) -> Option<Member<'_>> {
+        self.members.find(name).map(|id| self.members.view(id))
+    }
+
+    /// Ourselves.
+    pub fn local(&self) -> Member<'_> {
+        self.members.view(MemberId::SELF)
+    }
+
+    /// Our network coordinate.
+    pub fn coordinate(&self) -> &Coordinate {
+        self.vivaldi.place()
+    }
+
+    /// Members of the cluster, as far as we know: our records, or what the last push/pull said when our table is partial.
+    pub fn size(&self) -> usize {
+        self.members.len().max(self.told_size)
+    }
+
+    /// Lifeguard's score of our own health, 0 is well.
+    pub fn health_score(&self) -> u8 {
+        self.awareness.score()
+    }
+
+    /// Lamport times of the member, event and query clocks.
+    pub fn clocks(&self) -> (u64, u64, u64) {
+        (self.clock.time(), self.event_clock.time(), self.query_clock.time())
+    }
+
+    /// Messages queued for gossip.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// True when gossip is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.keyring.primary().is_some()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            members_evicted: self.members.evicted,
+            members_refused: self.members.refused,
+            broadcasts_dropped: self.queue.dropped,
+            coordinates_refused: self.vivaldi.refused,
+            ..self.stats
+        }
+    }
+
+    fn deliver(&mut self, event: Event) -> PoolOutput<'_> {
+        match event {
+            Event::Member(change, id) => {
+                if change == MemberChange::Reaped {
+                    self.reaped = Some(id);
+                }
+                PoolOutput::Member(MemberEvent { change, member: self.members.view(id) })
+            }
+            Event::User { ltime, name_len, mail } => {
+                self.delivered = Some(mail);
+                let (name, payload) = self.mail.get(mail).split_at(usize::from(name_len));
+                PoolOutput::User { ltime, name: core::str::from_utf8(name).unwrap_or(""), payload }
+            }
+            Event::Finished { ticket, outcome } => PoolOutput::Finished { ticket, outcome },
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if let Err(event) = self.events.push_back(event) {
+            self.lagged = true;
+            match event {
+                Event::Member(MemberChange::Reaped, id) => self.forget(id),
+                Event::User { mail, .. } => self.mail.free(mail),
+                _ => {}
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> (Option<Instant>, Reason) {
+        let all = [
+            (self.probe_deadline(), Reason::Probe),
+            (self.gossip_deadline(), Reason::Gossip),
+            (self.suspicion_deadline(), Reason::Suspicion),
+            (self.stream_deadline(), Reason::Stream),
+            (self.push_pull_deadline(), Reason::Stream),
+            (self.reap_deadline(), Reason::Reap),
+            (self.join_deadline(), Reason::Join),
+        ];
+        let due = all.iter().filter_map(|&(at, why)| at.map(|at| (at, why))).min();
+        due.map_or((None, Reason::Idle), |(at, why)| (Some(at), why))
+    }
+
+    fn next_seq(&mut self) -> u32 {
+        self.last_seq = self.last_seq.wrapping_add(1);
+        self.last_seq
+    }
+
+    /// Tickets of a pool have the highest bit clear, so that an agent can have its own beside them.
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket = (self.last_ticket + 1) & 0x7fff_ffff;
+        Ticket(self.last_ticket)
+    }
+}
+
+impl core::fmt::Debug for Pool<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool").field("name", &self.config.name).field("members", &self.members.len()).finish()
+    }
+}
+
+/// The encoded tags, or `None` when they are too long.
+fn encode_tags<'b>(list: &[(&str, &str)], out: &'b mut [u8; MAX_META]) -> Option<&'b [u8]> {
+    let mut writer = Writer::new(out);
+    tags::emit(&mut writer, list);
+    let len = writer.finish()?;
+    Some(&out[..len])
+}
+
+/// A command's error when its memory is full.
+fn full(region: &'static str) -> CommandError {
+    CommandError::Full(region)
 }

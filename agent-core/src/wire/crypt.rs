@@ -32,9 +32,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// No key at all; only a placeholder in fixed tables.
-    pub(crate) const EMPTY: Key = Key { octets: [0; 32], len: 0 };
-
     /// A key from its octets; `None` unless there are 16, 24 or 32.
     pub fn new(octets: &[u8]) -> Option<Self> {
         if !matches!(octets.len(), 16 | 24 | 32) {
@@ -70,7 +67,7 @@ impl Cipher {
         match octets.len() {
             16 => Cipher::Aes128(Aes128::new(GenericArray::from_slice(octets))),
             24 => Cipher::Aes192(Aes192::new(GenericArray::from_slice(octets))),
-            // `Key::new` admits nothing else; a placeholder is padded and opens nothing.
+            // `Key::new` admits nothing else.
             _ => Cipher::Aes256(Aes256::new(GenericArray::from_slice(&key.octets))),
         }
     }
@@ -320,6 +317,12 @@ pub struct StreamSealer {
     key: Key,
     nonce: [u8; NONCE],
     auth: Authenticator,
+}
+
+impl core::fmt::Debug for StreamSealer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("StreamSealer(..)")
+    }
 }
 
 impl StreamSealer {

@@ -160,11 +160,16 @@ pub struct Inflater {
 
 impl Default for Inflater {
     fn default() -> Self {
-        Inflater { codes: Codes::new(), ended: false, first: 0 }
+        Inflater::new()
     }
 }
 
 impl Inflater {
+    /// An inflater in front of the first code.
+    pub const fn new() -> Self {
+        Inflater { codes: Codes::new(), ended: false, first: 0 }
+    }
+
     /// True once the end code was read; what follows is not ours.
     pub const fn ended(&self) -> bool {
         self.ended

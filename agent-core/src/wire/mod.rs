@@ -10,11 +10,13 @@
 pub mod coordinate;
 pub mod crc;
 pub mod crypt;
+pub mod dns;
 pub mod envelope;
 pub mod gossip;
 pub mod lzw;
 pub mod msgpack;
 pub mod push_pull;
+pub mod rpc;
 pub mod serf;
 pub mod tags;
 

@@ -135,16 +135,21 @@ impl<'a> Reader<'a> {
 
     /// Text or octets; nil counts as empty.
     pub fn raw(&mut self) -> Result<&'a [u8], Error> {
+        let len = self.raw_head()?;
+        self.take(len)
+    }
+
+    /// The length of text or octets, which come next and may still be on their way.
+    pub fn raw_head(&mut self) -> Result<usize, Error> {
         let start = *self;
-        let len = match self.byte()? {
+        Ok(match self.byte()? {
             0xc0 => 0,
             byte @ 0xa0..=0xbf => usize::from(byte & 0x1f),
             0xd9 | 0xc4 => self.be(1)? as usize,
             0xda | 0xc5 => self.be(2)? as usize,
             0xdb | 0xc6 => self.be(4)? as usize,
             _ => return Err(start.error("text expected")),
-        };
-        self.take(len)
+        })
     }
 
     /// Text. Old Go peers refuse the bin family for text (gossip spec §3), so it is refused here too.
@@ -337,10 +342,10 @@ impl<'a> Writer<'a> {
 
     /// Overwrites octets that were written before, e.g. a count that is known only now. Nothing happens beyond the end.
     pub fn patch(&mut self, at: usize, octets: &[u8]) {
-        if at.saturating_add(octets.len()) <= self.len {
-            if let Some(place) = self.out.get_mut(at..at + octets.len()) {
-                place.copy_from_slice(octets);
-            }
+        if at.saturating_add(octets.len()) <= self.len
+            && let Some(place) = self.out.get_mut(at..at + octets.len())
+        {
+            place.copy_from_slice(octets);
         }
     }
 

@@ -198,6 +198,8 @@ enum At {
     Rest,
     /// Behind everything.
     Done,
+    /// Behind an error; nothing makes sense any more.
+    Broken,
 }
 
 /// Keys of the user state.
@@ -266,7 +268,13 @@ impl Parser {
             if limit == 0 {
                 return Err(Error { what: "user state shorter than its contents", at: 0 });
             }
-            let taken = self.step(record, &data[..data.len().min(limit)], sink)?;
+            let taken = match self.step(record, &data[..data.len().min(limit)], sink) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    self.at = At::Broken;
+                    return Err(error);
+                }
+            };
             data = &data[taken..];
             if in_user_state {
                 self.user_left -= taken as u32;
@@ -286,6 +294,7 @@ impl Parser {
                 return Ok(1);
             }
             At::UserType => return Err(Error { what: "user state of another kind", at: 0 }),
+            At::Broken => return Err(Error { what: "read on after an error", at: 0 }),
             At::Rest | At::Done => return Ok(piece.len()),
             _ => {}
         }
@@ -371,7 +380,7 @@ impl Parser {
                 self.elements_left -= 1;
                 self.next_element(key)
             }
-            at @ (At::UserType | At::Rest | At::Done) => at,
+            at @ (At::UserType | At::Rest | At::Done | At::Broken) => at,
         })
     }
 

@@ -1,0 +1,51 @@
+//! Checks that only the host can run: scripts on a server, closures on a device.
+
+use core::fmt::Write as _;
+
+use super::{Health, schedule::finish};
+use crate::{
+    local::{Judge, Local},
+    rand::Rng,
+    time::{Duration, Instant},
+    wire::rpc::Text,
+};
+
+/// 2 s: the host ends an overlong run itself and says so; only its silence after that is our business.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// The host reports on the check in slot `index`.
+pub(crate) fn report(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, health: Health, output: &str) {
+    match local.live_check(index).map(|slot| slot.judge) {
+        Some(Judge::Host) => {
+            finish(now, rng, local, index, health, |local| local.write_output(index, &[output]));
+        }
+        // Maintenance and the like: the owner's word is final, nothing is counted or scheduled.
+        Some(Judge::Static) => {
+            let changed = local.write_output(index, &[output]);
+            local.set_health(now, rng, index, health, changed);
+        }
+        Some(Judge::Ttl | Judge::Tcp | Judge::Http) | None => {}
+    }
+}
+
+/// The run in slot `index` took too long.
+pub(super) fn overrun(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize) {
+    let Some(timeout) = local.live_check(index).map(|slot| slot.timeout()) else { return };
+    let text = span(timeout);
+    let parts = ["Timed out (", text.as_str(), ") running check"];
+    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+}
+
+/// `span` as Go prints durations: `500ms`, `1s`, `1m30s`.
+pub(super) fn span(span: Duration) -> Text<24> {
+    let mut text = Text::EMPTY;
+    let (millis, secs) = (span.as_millis() % 1000, span.as_secs());
+    // Writing to `Text` cannot fail.
+    let _ = match (secs, millis) {
+        (0, _) => write!(text, "{millis}ms"),
+        (0..60, 0) => write!(text, "{secs}s"),
+        (_, 0) => write!(text, "{}m{}s", secs / 60, secs % 60),
+        _ => write!(text, "{secs}.{millis:03}s"),
+    };
+    text
+}

@@ -1,0 +1,279 @@
+//! What alive, suspect and dead messages do (gossip spec §7.3), and admission (§10.4).
+//!
+//! | known as | alive, newer | suspect, not older | dead, not older |
+//! |---|---|---|---|
+//! | unknown | insert | – | – |
+//! | alive | update | suspect, start timer | dead or left |
+//! | suspect | alive, stop timer | confirm | dead or left |
+//! | dead, left | alive | – | – |
+//! | ourselves | refute unless it is what we say | refute | refute unless we leave |
+
+use super::{Event, MemberChange, MemberStatus, Pool, stats::count};
+use crate::{
+    config::PoolConfig,
+    membership::{
+        broadcast::Queue,
+        members::{MemberId, Record, State},
+        suspicion::Suspicion,
+    },
+    time::{Duration, Instant},
+    wire::{
+        gossip::{Alive, Claim, DEAD, SUSPECT},
+        msgpack::Writer,
+        tags,
+    },
+};
+
+impl Pool<'_> {
+    pub(super) fn on_alive(&mut self, now: Instant, alive: &Alive<'_>) {
+        let is_self = alive.node == self.config.name;
+        if is_self && self.is_leaving() {
+            return;
+        }
+        let Some(vsn) = alive.vsn.filter(|vsn| vsn[0] != 0 && vsn[1] != 0 && vsn[0] <= vsn[1]) else {
+            return count(&mut self.stats.malformed);
+        };
+        if alive.node.is_empty() {
+            return count(&mut self.stats.malformed);
+        }
+        if !self.config.admits(alive.node, alive.meta) {
+            return count(&mut self.stats.not_admitted);
+        }
+        let record = Record { name: alive.node, address: self.with_port(alive.address), meta: alive.meta, vsn };
+        let (id, is_new) = match self.members.find(alive.node) {
+            Some(id) => (id, false),
+            None => match self.members.insert(&record, now, &mut self.rng) {
+                Some(id) => (id, true),
+                None => return,
+            },
+        };
+        let slot = *self.members.get(id);
+        let mut reclaimed = false;
+        if !is_new && slot.address() != record.address {
+            let reclaim = self.config.timing.dead_node_reclaim;
+            reclaimed = slot.state == State::Left
+                || slot.is_forgotten()
+                || (slot.state == State::Dead
+                    && reclaim > Duration::ZERO
+                    && now.saturating_since(slot.changed) > reclaim);
+            if !reclaimed {
+                warn!(
+                    "another address claims the name {}; the first holder keeps it until it has failed or left",
+                    alive.node
+                );
+                return count(&mut self.stats.conflicts);
+            }
+        }
+        if is_self {
+            self.on_own_record(alive, vsn);
+            return;
+        }
+        if alive.incarnation <= slot.incarnation && !is_new && !reclaimed {
+            return;
+        }
+        let meta_changed = !is_new && self.members.meta(id) != alive.meta;
+        if !is_new && !self.members.update(id, &record) {
+            return count(&mut self.stats.records_skipped);
+        }
+        let was_gone = slot.state.is_gone() || is_new;
+        self.members.get_mut(id).incarnation = alive.incarnation;
+        if slot.state != State::Alive {
+            self.members.set_state(id, State::Alive, now);
+        }
+        self.broadcast(Queue::Member, id, |w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
+        if was_gone {
+            self.on_member_join(now, id);
+        } else if meta_changed || slot.address() != record.address {
+            self.tell(Event::Member(MemberChange::Updated, id));
+        }
+    }
+
+    /// Somebody tells us about ourselves. Unless it is what we say too, we say it louder.
+    fn on_own_record(&mut self, alive: &Alive<'_>, vsn: [u8; 6]) {
+        let own = self.members.get(MemberId::SELF);
+        let same =
+            alive.incarnation == own.incarnation && alive.meta == self.members.meta(MemberId::SELF) && vsn == own.vsn;
+        if alive.incarnation >= own.incarnation && !same {
+            self.refute(alive.incarnation);
+        }
+    }
+
+    pub(super) fn on_suspect(&mut self, now: Instant, claim: &Claim<'_>) {
+        let Some(id) = self.members.find(claim.node) else { return };
+        let slot = self.members.get(id);
+        if claim.incarnation < slot.incarnation {
+            return;
+        }
+        match slot.state {
+            State::Suspect => {
+                let from = self.members.hash(claim.from);
+                if self.members.get_mut(id).suspicion.confirm(from) {
+                    self.spread.suspicion = Some(now);
+                    self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+                }
+            }
+            State::Alive if id == MemberId::SELF => self.refute(claim.incarnation),
+            State::Alive => {
+                let suspicion = Suspicion::new(&self.config.timing, self.size(), self.members.hash(claim.from));
+                self.members.set_state(id, State::Suspect, now);
+                let slot = self.members.get_mut(id);
+                slot.incarnation = claim.incarnation;
+                slot.suspicion = suspicion;
+                let deadline = suspicion.deadline(now);
+                self.spread.suspicion = Some(self.spread.suspicion.map_or(deadline, |at| at.min(deadline)));
+                self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+            }
+            State::Dead | State::Left | State::Free => {}
+        }
+    }
+
+    pub(super) fn on_dead(&mut self, now: Instant, claim: &Claim<'_>) {
+        let Some(id) = self.members.find(claim.node) else { return };
+        let slot = self.members.get(id);
+        if claim.incarnation < slot.incarnation || slot.state.is_gone() {
+            return;
+        }
+        if id == MemberId::SELF && !self.is_leaving() {
+            self.refute(claim.incarnation);
+            return;
+        }
+        let state = if claim.from == claim.node { State::Left } else { State::Dead };
+        self.members.set_state(id, state, now);
+        self.members.get_mut(id).incarnation = claim.incarnation;
+        self.broadcast(Queue::Member, id, |w| claim.emit(w, DEAD));
+        self.on_member_leave(id);
+    }
+
+    /// Suspicions that ran out.
+    pub(super) fn on_suspicion_time(&mut self, now: Instant) {
+        if self.spread.suspicion.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut earliest = None;
+        for at in 0..self.members.high() {
+            let id = MemberId(at);
+            let slot = self.members.get(id);
+            if slot.state != State::Suspect {
+                continue;
+            }
+            let deadline = slot.suspicion.deadline(slot.changed);
+            if deadline > now {
+                earliest = Some(earliest.map_or(deadline, |at: Instant| at.min(deadline)));
+                continue;
+            }
+            let incarnation = slot.incarnation;
+            self.members.set_state(id, State::Dead, now);
+            let name = self.config.name;
+            let members = &self.members;
+            let claim = Claim { node: members.name(id), incarnation, from: name };
+            let len = Writer::measure(|w| claim.emit(w, DEAD));
+            if let Some(place) = self.queue.push(&mut self.outbox, Queue::Member, id, len) {
+                claim.emit(&mut Writer::new(self.outbox.get_mut(place)), DEAD);
+            }
+            self.on_member_leave(id);
+        }
+        self.spread.suspicion = earliest;
+    }
+
+    pub(super) fn suspicion_deadline(&self) -> Option<Instant> {
+        self.spread.suspicion
+    }
+
+    /// Answers an accusation, or somebody else's idea of us, with a higher incarnation (spec §7.3).
+    pub(super) fn refute(&mut self, accused: u32) {
+        self.members.touch();
+        let own = self.members.get_mut(MemberId::SELF);
+        own.incarnation = own.incarnation.saturating_add(1).max(accused.saturating_add(1));
+        self.awareness.change(1);
+        count(&mut self.stats.refuted);
+        info!("refuting a rumour about ourselves with incarnation {}", self.members.get(MemberId::SELF).incarnation);
+        self.announce_self();
+    }
+
+    /// Queues an alive message about ourselves.
+    pub(super) fn announce_self(&mut self) {
+        let id = MemberId::SELF;
+        let slot = self.members.get(id);
+        let alive = Alive {
+            node: self.members.name(id),
+            address: slot.address(),
+            meta: self.members.meta(id),
+            incarnation: slot.incarnation,
+            vsn: Some(slot.vsn),
+        };
+        let len = Writer::measure(|w| alive.emit(w));
+        if let Some(place) = self.queue.push(&mut self.outbox, Queue::Member, id, len) {
+            alive.emit(&mut Writer::new(self.outbox.get_mut(place)));
+        }
+    }
+
+    /// Queues a message for everybody.
+    pub(super) fn broadcast(&mut self, queue: Queue, about: MemberId, emit: impl Fn(&mut Writer<'_>)) {
+        let len = Writer::measure(&emit);
+        if let Some(place) = self.queue.push(&mut self.outbox, queue, about, len) {
+            emit(&mut Writer::new(self.outbox.get_mut(place)));
+        }
+    }
+
+    /// memberlist says that a member is there: serf's side of it (spec §9.2).
+    fn on_member_join(&mut self, now: Instant, id: MemberId) {
+        let node = self.members.hash(self.members.name(id));
+        let intent = self.intents.take(now, node);
+        let slot = self.members.get_mut(id);
+        slot.set_status(MemberStatus::Alive);
+        if let Some((leave, ltime)) = intent
+            && ltime > slot.status_ltime
+        {
+            slot.status_ltime = ltime;
+            if leave {
+                slot.set_status(MemberStatus::Leaving);
+            }
+        }
+        self.tell(Event::Member(MemberChange::Joined, id));
+    }
+
+    /// memberlist says that a member is gone, dead or left: serf knows from the intent which.
+    fn on_member_leave(&mut self, id: MemberId) {
+        let slot = self.members.get_mut(id);
+        match slot.status() {
+            MemberStatus::Leaving => {
+                slot.set_status(MemberStatus::Left);
+                self.tell(Event::Member(MemberChange::Left, id));
+            }
+            MemberStatus::Alive => {
+                slot.set_status(MemberStatus::Failed);
+                self.tell(Event::Member(MemberChange::Failed, id));
+            }
+            MemberStatus::Left | MemberStatus::Failed => {}
+        }
+    }
+
+    /// Forgets a member and what is queued about it.
+    pub(super) fn forget(&mut self, id: MemberId) {
+        if id != MemberId::SELF && self.members.get(id).state.is_gone() {
+            self.queue.withdraw(&mut self.outbox, id);
+            self.members.remove(id);
+        }
+    }
+}
+
+impl PoolConfig<'_> {
+    /// Consul's admission rules for one record (spec §10.4): same datacenter and segment, nobody else's node id, servers
+    /// only in a WAN pool. A plain serf pool takes everybody.
+    pub(super) fn admits(&self, name: &str, meta: &[u8]) -> bool {
+        if !self.consul_rules {
+            return true;
+        }
+        let tag = |key: &str| tags::parse(meta).find(|tag| tag.0 == key).map_or("", |tag| tag.1);
+        let own = |key: &str| self.tags.iter().find(|tag| tag.0 == key).map_or("", |tag| tag.1);
+        let role = tag("role");
+        if self.servers_only {
+            return role == "consul";
+        }
+        let known_role = role == "node" || role == "consul";
+        let id = tag("id");
+        !(known_role && tag("dc") != own("dc"))
+            && tag("segment") == own("segment")
+            && (id.is_empty() || id != own("id") || name == self.name)
+    }
+}

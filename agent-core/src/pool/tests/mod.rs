@@ -1,0 +1,433 @@
+//! Pools talking to each other through a small perfect network with a virtual clock. Bad networks are the simulator's.
+
+mod hostile;
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    agent::StreamInput,
+    membership::{BroadcastSlot, MemberSlot},
+    serf::{IntentSlot, SeenSlot},
+    wire::crypt::Key,
+};
+
+/// Memory of one pool, from the heap.
+struct Memory {
+    members: Vec<MemberSlot>,
+    index: Vec<u16>,
+    bytes: [Vec<u8>; 8],
+    broadcasts: Vec<BroadcastSlot>,
+    relays: Vec<RelaySlot>,
+    seen: Vec<SeenSlot>,
+    intents: Vec<IntentSlot>,
+    streams: Vec<StreamSlot>,
+}
+
+impl Memory {
+    fn new(members: usize) -> &'static mut Self {
+        let sizes = [members * 256, 8192, 2048, INFLATE_MIN, DATAGRAM_MIN, members * 400, members * 700, DEFLATE];
+        Box::leak(Box::new(Memory {
+            members: vec![MemberSlot::EMPTY; members],
+            index: vec![0; (2 * members).next_power_of_two()],
+            bytes: sizes.map(|size| vec![0; size.max(2048)]),
+            broadcasts: vec![BroadcastSlot::EMPTY; 64],
+            relays: vec![RelaySlot::EMPTY; 4],
+            seen: vec![SeenSlot::EMPTY; 64],
+            intents: vec![IntentSlot::EMPTY; 16],
+            streams: vec![StreamSlot::EMPTY; 6],
+        }))
+    }
+
+    fn regions(&mut self) -> PoolRegions<'_> {
+        let [text, outbox, mail, inflate, datagram, stage, image, deflate] = &mut self.bytes;
+        PoolRegions {
+            members: &mut self.members,
+            index: &mut self.index,
+            text,
+            broadcasts: &mut self.broadcasts,
+            outbox,
+            mail,
+            relays: &mut self.relays,
+            seen: &mut self.seen,
+            intents: &mut self.intents,
+            streams: &mut self.streams,
+            inflate,
+            datagram,
+            stage,
+            image,
+            deflate,
+        }
+    }
+}
+
+/// One end of a TCP connection: whose, and its id there.
+type End = (usize, StreamId);
+
+struct World {
+    now: Instant,
+    pools: Vec<Pool<'static>>,
+    up: Vec<bool>,
+    datagrams: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Each end's other end.
+    links: BTreeMap<End, End>,
+    log: Vec<(usize, String)>,
+}
+
+fn address(at: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, at as u8 + 1], 8301))
+}
+
+fn tags(at: usize) -> &'static [(&'static str, &'static str)] {
+    let id: &str = Box::leak(format!("id-{at}").into_boxed_str());
+    let role = if at == 0 { "consul" } else { "node" };
+    Box::leak(Box::new([("role", role), ("dc", "dc1"), ("id", id)]))
+}
+
+fn config(at: usize) -> PoolConfig<'static> {
+    let name: &str = Box::leak(format!("node-{at}").into_boxed_str());
+    PoolConfig::lan(name, address(at), tags(at))
+}
+
+impl World {
+    fn new(count: usize, change: impl Fn(usize, &mut PoolConfig<'static>)) -> Self {
+        let now = Instant::from_micros(1_000_000);
+        let pools = (0..count).map(|at| {
+            let mut config = config(at);
+            change(at, &mut config);
+            Self::start(config, at as u8, now)
+        });
+        World {
+            now,
+            pools: pools.collect(),
+            up: vec![true; count],
+            datagrams: vec![],
+            links: BTreeMap::new(),
+            log: vec![],
+        }
+    }
+
+    fn start(config: PoolConfig<'static>, seed: u8, now: Instant) -> Pool<'static> {
+        Pool::new(Box::leak(Box::new(config)), Memory::new(32).regions(), &[seed + 1; 32], now).unwrap()
+    }
+
+    fn owner(&self, to: SocketAddr) -> Option<usize> {
+        (0..self.pools.len()).find(|&at| address(at) == to && self.up[at])
+    }
+
+    /// Does all that can be done without time passing.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut busy = false;
+            for at in 0..self.pools.len() {
+                while self.up[at] && self.poll(at) {
+                    busy = true;
+                }
+            }
+            for (from, to, mut data) in std::mem::take(&mut self.datagrams) {
+                busy = true;
+                if let Some(at) = self.owner(to) {
+                    self.pools[at].handle_datagram(self.now, from, &mut data);
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the pools never rest");
+    }
+
+    /// One piece of work; false when there is none.
+    fn poll(&mut self, at: usize) -> bool {
+        let mut buf = [0; MAX_DATAGRAM];
+        let now = self.now;
+        match self.pools[at].poll_output(&mut buf) {
+            PoolOutput::Wait { .. } => return false,
+            PoolOutput::Transmit { to, len } => {
+                assert!(len <= 1472);
+                self.datagrams.push((address(at), to, buf[..len].to_vec()));
+            }
+            PoolOutput::Connect { id, to, .. } => {
+                let Target::Address(to) = to else { panic!("gossip connects to addresses") };
+                let there = self.owner(to);
+                let accepted =
+                    there.and_then(|there| self.pools[there].handle_accept(now, address(at)).map(|id| (there, id)));
+                match accepted {
+                    Some(other) => {
+                        self.links.insert((at, id), other);
+                        self.links.insert(other, (at, id));
+                        self.pools[at].handle_stream(now, id, StreamInput::Open);
+                    }
+                    None => {
+                        self.pools[at].handle_stream(now, id, StreamInput::Failed);
+                    }
+                }
+            }
+            PoolOutput::Writable { id } => loop {
+                let mut piece = [0; 77];
+                let len = self.pools[at].fill_stream(now, id, &mut piece);
+                if len == 0 {
+                    break;
+                }
+                if let Some(&(there, other)) = self.links.get(&(at, id)) {
+                    let taken = self.pools[there].handle_stream(now, other, StreamInput::Data(&piece[..len]));
+                    assert_eq!(taken, len, "nothing waits in a perfect network");
+                }
+            },
+            PoolOutput::Resume { .. } => {}
+            PoolOutput::Close { id } => {
+                if let Some((there, other)) = self.links.remove(&(at, id)) {
+                    self.links.remove(&(there, other));
+                    self.pools[there].handle_stream(now, other, StreamInput::Eof);
+                }
+            }
+            PoolOutput::Resolve { ticket, name } => {
+                let found = name.strip_prefix("node-").and_then(|n| n.parse().ok()).map(|n| address(n).ip());
+                let found: Vec<IpAddr> = found.into_iter().collect();
+                self.pools[at].handle_resolved(now, ticket, &found);
+            }
+            PoolOutput::Member(event) => {
+                self.log.push((at, format!("{:?} {}", event.change, event.member.name)));
+            }
+            PoolOutput::User { name, payload, .. } => {
+                self.log.push((at, format!("event {name} {}", String::from_utf8_lossy(payload))));
+            }
+            PoolOutput::Finished { outcome, .. } => self.log.push((at, format!("finished {outcome:?}"))),
+            PoolOutput::Lagged => self.log.push((at, "lagged".into())),
+        }
+        true
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        let mut still = 0;
+        loop {
+            self.settle();
+            let next =
+                (0..self.pools.len()).filter(|&at| self.up[at]).filter_map(|at| self.pools[at].next_deadline().0).min();
+            let Some(next) = next.filter(|&next| next <= end) else { break };
+            // Time may stand still for a few deadlines in a row, but each must be done with once it was handled.
+            still = if next > self.now { 0 } else { still + 1 };
+            assert!(still < 50, "a deadline stays due");
+            self.now = next.max(self.now);
+            for at in 0..self.pools.len() {
+                if self.up[at] {
+                    self.pools[at].handle_timeout(self.now);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn statuses(&self, at: usize) -> BTreeMap<String, MemberStatus> {
+        self.pools[at].members().map(|member| (member.name.to_owned(), member.status)).collect()
+    }
+
+    fn all_see(&self, count: usize, status: MemberStatus) -> bool {
+        (0..self.pools.len())
+            .filter(|&at| self.up[at])
+            .all(|at| self.statuses(at).values().filter(|&&seen| seen == status).count() == count)
+    }
+}
+
+fn joined(count: usize, change: impl Fn(usize, &mut PoolConfig<'static>)) -> World {
+    let mut world = World::new(count, change);
+    for at in 1..count {
+        world.pools[at].join(world.now, "node-0", true).unwrap();
+        world.run(Duration::from_millis(300));
+    }
+    world.run(Duration::from_secs(5));
+    assert!(
+        world.all_see(count, MemberStatus::Alive),
+        "{:?}",
+        (0..count).map(|at| world.statuses(at)).collect::<Vec<_>>()
+    );
+    world
+}
+
+fn encrypted(_: usize, config: &mut PoolConfig<'static>) {
+    config.keys = Box::leak(Box::new([Key::new(&[7; 32]).unwrap()]));
+}
+
+#[test]
+fn ten_join_plain_encrypted_and_labelled() {
+    let world = joined(10, |_, _| {});
+    assert_eq!(world.log.iter().filter(|(_, what)| what == "finished Joined(1)").count(), 9);
+    assert!(world.pools.iter().all(|pool| pool.stats().malformed == 0), "{:?}", world.pools[0].stats());
+    let world = joined(10, encrypted);
+    assert!(world.pools.iter().all(|pool| pool.stats().undecryptable == 0 && pool.stats().malformed == 0));
+    joined(4, |at, config| {
+        encrypted(at, config);
+        config.label = "dc1.prod";
+    });
+}
+
+#[test]
+fn a_quiet_pool_stays_alive_for_an_hour() {
+    let mut world = joined(6, encrypted);
+    world.log.clear();
+    world.run(Duration::from_secs(3600));
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    assert!(world.all_see(6, MemberStatus::Alive));
+    assert!(world.pools.iter().all(|pool| pool.stats().suspected == 0 && pool.queued() == 0));
+}
+
+#[test]
+fn a_killed_member_fails_and_comes_back_with_a_higher_incarnation() {
+    let mut world = joined(6, |_, _| {});
+    world.up[3] = false;
+    world.run(Duration::from_secs(30));
+    assert!((0..6).filter(|&at| at != 3).all(|at| world.statuses(at)["node-3"] == MemberStatus::Failed));
+    let failed = world.log.iter().filter(|(_, what)| what == "Failed node-3").count();
+    assert_eq!(failed, 5);
+    world.pools[3] = World::start(config(3), 99, world.now);
+    world.up[3] = true;
+    world.pools[3].join(world.now, "10.0.0.1", true).unwrap();
+    world.run(Duration::from_secs(5));
+    assert!(world.all_see(6, MemberStatus::Alive));
+    assert!(world.pools[3].local().incarnation > 1);
+}
+
+#[test]
+fn a_member_that_leaves_is_left_not_failed() {
+    let mut world = joined(6, encrypted);
+    world.pools[2].leave(world.now).unwrap();
+    world.run(Duration::from_secs(10));
+    assert!(world.log.contains(&(2, "finished Ok".into())));
+    world.up[2] = false;
+    world.run(Duration::from_secs(60));
+    assert!((0..6).filter(|&at| at != 2).all(|at| world.statuses(at)["node-2"] == MemberStatus::Left));
+    assert!(!world.log.iter().any(|(_, what)| what.starts_with("Failed")), "{:?}", world.log);
+}
+
+#[test]
+fn force_leave_makes_the_failed_left_and_prune_erases_them() {
+    let mut world = joined(5, |_, _| {});
+    world.up[4] = false;
+    world.run(Duration::from_secs(30));
+    world.pools[1].force_leave(world.now, "node-4", false).unwrap();
+    world.run(Duration::from_secs(3));
+    assert!((0..4).all(|at| world.statuses(at)["node-4"] == MemberStatus::Left));
+    world.pools[1].force_leave(world.now, "node-4", true).unwrap();
+    world.run(Duration::from_secs(3));
+    assert!((0..4).all(|at| !world.statuses(at).contains_key("node-4")));
+    assert_eq!(world.pools[0].force_leave(world.now, "nobody", false), Err(CommandError::Unknown));
+}
+
+#[test]
+fn an_event_reaches_everybody_once() {
+    let mut world = joined(5, encrypted);
+    world.pools[4].user_event(world.now, "deploy", b"v2", false).unwrap();
+    world.run(Duration::from_secs(60));
+    let heard: Vec<usize> = world.log.iter().filter(|(_, what)| what == "event deploy v2").map(|(at, _)| *at).collect();
+    assert_eq!(heard.len(), 5, "{heard:?}");
+    assert!(world.pools[0].user_event(world.now, "x", &[0; 600], false).is_err());
+}
+
+#[test]
+fn new_tags_reach_everybody() {
+    let mut world = joined(4, |_, _| {});
+    world.pools[1].set_tags(world.now, &[("role", "node"), ("dc", "dc1"), ("id", "id-1"), ("new", "yes")]).unwrap();
+    world.run(Duration::from_secs(3));
+    for at in 0..4 {
+        assert_eq!(world.pools[at].member("node-1").unwrap().tag("new"), Some("yes"));
+    }
+    assert!(world.log.contains(&(0, "Updated node-1".into())));
+}
+
+#[test]
+fn strangers_are_not_admitted() {
+    let mut world = World::new(3, |at, config| match at {
+        1 => config.tags = &[("role", "node"), ("dc", "dc2"), ("id", "x")],
+        2 => config.tags = &[("role", "node"), ("dc", "dc1"), ("id", "id-0")],
+        _ => {}
+    });
+    for at in 1..3 {
+        world.pools[at].join(world.now, "node-0", true).unwrap();
+    }
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.statuses(0).len(), 1);
+    assert!(world.pools[0].stats().merges_refused >= 2);
+}
+
+#[test]
+fn a_name_held_by_another_address_is_a_conflict() {
+    let mut world = joined(3, |_, _| {});
+    let twin = Box::leak(Box::new(PoolConfig { name: "node-1", ..config(3) }));
+    world.pools.push(Pool::new(twin, Memory::new(32).regions(), &[77; 32], world.now).unwrap());
+    world.up.push(true);
+    world.pools[3].join(world.now, "node-0", true).unwrap();
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.pools[0].member("node-1").unwrap().address, address(1));
+    assert!(world.pools[0].stats().conflicts > 0);
+}
+
+#[test]
+fn seeds_are_tried_until_somebody_is_there() {
+    let mut world = World::new(2, |at, config| {
+        if at == 1 {
+            config.seeds = &["nowhere", "10.9.9.9", "node-0"];
+        }
+    });
+    world.up[0] = false;
+    world.run(Duration::from_secs(100));
+    assert_eq!(world.statuses(1).len(), 1);
+    world.up[0] = true;
+    world.run(Duration::from_secs(35));
+    assert!(world.all_see(2, MemberStatus::Alive));
+}
+
+#[test]
+fn joining_only_ourselves_is_no_join() {
+    let mut world = World::new(1, |_, _| {});
+    world.pools[0].join(world.now, "node-0", true).unwrap();
+    world.run(Duration::from_secs(15));
+    assert!(world.log[0].1.contains("Failed"), "{:?}", world.log);
+}
+
+#[test]
+fn a_one_way_blocked_member_is_helped_by_the_others() {
+    // Datagrams between 0 and 1 are lost both ways: indirect pings and TCP keep both alive.
+    let mut world = joined(5, |_, _| {});
+    world.log.clear();
+    let end = world.now + Duration::from_secs(300);
+    while world.now < end {
+        world.settle_without(address(0), address(1));
+        world.step(Duration::from_millis(50));
+    }
+    assert!(world.all_see(5, MemberStatus::Alive));
+    assert!(!world.log.iter().any(|(_, what)| what.starts_with("Failed")), "{:?}", world.log);
+}
+
+impl World {
+    fn step(&mut self, span: Duration) {
+        self.now += span;
+        for at in 0..self.pools.len() {
+            self.pools[at].handle_timeout(self.now);
+        }
+    }
+
+    fn settle_without(&mut self, a: SocketAddr, b: SocketAddr) {
+        loop {
+            let mut busy = false;
+            for at in 0..self.pools.len() {
+                while self.poll(at) {
+                    busy = true;
+                }
+            }
+            for (from, to, mut data) in std::mem::take(&mut self.datagrams) {
+                busy = true;
+                if (from, to) == (a, b) || (from, to) == (b, a) {
+                    continue;
+                }
+                if let Some(at) = self.owner(to) {
+                    self.pools[at].handle_datagram(self.now, from, &mut data);
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The serf layer above membership: clocks, what was seen before, coordinates. The rules that use them are the pool's.
+
+pub(crate) mod clock;
+pub(crate) mod coordinate;
+pub(crate) mod seen;
+
+pub use seen::{IntentSlot, SeenSlot};

@@ -1,0 +1,148 @@
+//! What was seen before, so that it is neither delivered nor passed on twice.
+//!
+//! The reference keeps 512 Lamport times of events and of queries, each with a list of what happened then. Here it is a
+//! ring of hashes of any length, and one rule that keeps a short ring safe: when it forgets an entry of time L, nothing
+//! of time L or before can be proven new any more, so it counts as old (gossip spec §11.2).
+
+use crate::time::{Duration, Instant};
+
+/// One message seen.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenSlot {
+    ltime: u64,
+    hash: u32,
+    used: bool,
+}
+
+impl SeenSlot {
+    /// A free slot; all zero bits.
+    pub const EMPTY: SeenSlot = SeenSlot { ltime: 0, hash: 0, used: false };
+}
+
+/// Lamport times this far behind the clock are too old whatever the ring says.
+const WINDOW: u64 = 512;
+
+/// A ring of messages seen.
+#[derive(Debug)]
+pub(crate) struct Seen<'m> {
+    slots: &'m mut [SeenSlot],
+    next: usize,
+    /// Times up to this one cannot be proven new.
+    floor: u64,
+}
+
+impl<'m> Seen<'m> {
+    pub fn new(slots: &'m mut [SeenSlot]) -> Self {
+        slots.fill(SeenSlot::EMPTY);
+        Seen { slots, next: 0, floor: 0 }
+    }
+
+    /// Nothing before `ltime` is wanted: a join that ignores old events.
+    pub fn ignore_before(&mut self, ltime: u64) {
+        self.floor = self.floor.max(ltime.saturating_sub(1));
+    }
+
+    /// Remembers a message; true when it is certainly new. `clock` is the clock after witnessing it.
+    pub fn is_new(&mut self, clock: u64, ltime: u64, hash: u32) -> bool {
+        if ltime <= self.floor || ltime.saturating_add(WINDOW) < clock {
+            return false;
+        }
+        if self.slots.iter().any(|slot| slot.used && slot.ltime == ltime && slot.hash == hash) {
+            return false;
+        }
+        let Some(slot) = self.slots.get_mut(self.next) else { return false };
+        if slot.used {
+            self.floor = self.floor.max(slot.ltime);
+        }
+        *slot = SeenSlot { ltime, hash, used: true };
+        self.next = (self.next + 1) % self.slots.len();
+        // The entry just displaced may have been as new as this message.
+        ltime > self.floor
+    }
+}
+
+/// An intent about a member that is not in the table yet.
+#[derive(Clone, Copy, Debug)]
+pub struct IntentSlot {
+    at: Instant,
+    ltime: u64,
+    node: u32,
+    leave: bool,
+    used: bool,
+}
+
+impl IntentSlot {
+    /// A free slot; all zero bits.
+    pub const EMPTY: IntentSlot = IntentSlot { at: Instant::ZERO, ltime: 0, node: 0, leave: false, used: false };
+}
+
+/// Intents are remembered this long (serf's RecentIntentTimeout).
+const RECENT: Duration = Duration::from_secs(300);
+
+/// Recent intents about unknown members, by hash of their name.
+#[derive(Debug)]
+pub(crate) struct Intents<'m> {
+    slots: &'m mut [IntentSlot],
+}
+
+impl<'m> Intents<'m> {
+    pub fn new(slots: &'m mut [IntentSlot]) -> Self {
+        slots.fill(IntentSlot::EMPTY);
+        Intents { slots }
+    }
+
+    /// Remembers an intent; true when it is newer than what is known and worth passing on. The oldest entry makes room.
+    pub fn remember(&mut self, now: Instant, node: u32, leave: bool, ltime: u64) -> bool {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.used && slot.node == node) {
+            if now.saturating_since(slot.at) <= RECENT && ltime <= slot.ltime {
+                return false;
+            }
+            *slot = IntentSlot { at: now, ltime, node, leave, used: true };
+            return true;
+        }
+        let Some(slot) = self.slots.iter_mut().min_by_key(|slot| (slot.used, slot.at)) else { return false };
+        *slot = IntentSlot { at: now, ltime, node, leave, used: true };
+        true
+    }
+
+    /// Takes the intent about a member that has just appeared: (is a leave, Lamport time).
+    pub fn take(&mut self, now: Instant, node: u32) -> Option<(bool, u64)> {
+        let slot = self.slots.iter_mut().find(|slot| slot.used && slot.node == node)?;
+        let found = core::mem::replace(slot, IntentSlot::EMPTY);
+        (now.saturating_since(found.at) <= RECENT).then_some((found.leave, found.ltime))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_short_ring_cannot_prove_new_is_old() {
+        let mut slots = [SeenSlot::EMPTY; 2];
+        let mut seen = Seen::new(&mut slots);
+        assert!(seen.is_new(5, 3, 10));
+        assert!(!seen.is_new(5, 3, 10));
+        assert!(seen.is_new(5, 3, 11));
+        // The ring forgets (3, 10): from now on nothing of time 3 is new.
+        assert!(seen.is_new(6, 5, 12));
+        assert!(!seen.is_new(6, 3, 10));
+        assert!(!seen.is_new(6, 2, 99));
+        assert!(!seen.is_new(1000, 100, 1));
+    }
+
+    #[test]
+    fn intents_expire_and_newer_ones_win() {
+        let mut slots = [IntentSlot::EMPTY; 2];
+        let mut intents = Intents::new(&mut slots);
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        assert!(intents.remember(at(0), 1, false, 5));
+        assert!(!intents.remember(at(1), 1, true, 5));
+        assert!(intents.remember(at(1), 1, true, 6));
+        assert!(intents.remember(at(2), 2, false, 1));
+        assert!(intents.remember(at(3), 3, false, 1));
+        assert_eq!(intents.take(at(3), 1), None, "the oldest made room");
+        assert_eq!(intents.take(at(400), 2), None);
+        assert_eq!(intents.take(at(4), 3), Some((false, 1)));
+    }
+}

@@ -1,0 +1,438 @@
+//! What a server has beyond a client: raft, the store, the RPC port, and the leader's work.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_core::{agent::Command as AgentCommand, pool::MemberStatus};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::members::{Members, rpc_address};
+use crate::{
+    config::Config,
+    driver::{AgentKind, Handle, MemberInfo},
+    leader::{self, MemberNews},
+    raft::{self, Directory, ProposeError, Raft, RestoreError, Role, SnapshotSource, StateMachine, Suffrage},
+    rpc::{
+        self, BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Server, ServerConfig, ServerInfo,
+        acl::AllowAll,
+    },
+    state::{State, Store},
+};
+
+/// How often a server looks whether raft's configuration fits the pool.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Running {
+    /// RPC, answered here.
+    pub server: Server,
+    raft: Raft,
+    own_id: String,
+    _tasks: JoinSet<()>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data directory.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Raft's log or snapshots.
+    #[error(transparent)]
+    Raft(#[from] raft::OpenError),
+}
+
+/// What a server works with.
+pub struct Parts {
+    /// The agent's configuration.
+    pub config: Arc<Config>,
+    /// The core.
+    pub handle: Handle<AgentKind>,
+    /// The member table.
+    pub members: Members,
+    /// What happens to members.
+    pub news: mpsc::Receiver<MemberNews>,
+    /// Servers that are alive.
+    pub servers: watch::Receiver<Vec<ServerInfo>>,
+}
+
+/// Starts a server. `tcp` is the RPC port, already open.
+///
+/// # Errors
+/// See [`ServerError`].
+pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> Result<Running, ServerError> {
+    let Parts { config, handle, members, news, servers } = parts;
+    let port = tcp.local_addr().map(|address| address.port()).unwrap_or_default();
+    let own = raft::Server {
+        id: node_id.to_owned(),
+        name: config.node_name.clone(),
+        address: SocketAddr::new(config.advertise_addr, port),
+        suffrage: Suffrage::Voter,
+    };
+    let directory = directory(&config)?;
+    let store = Arc::new(Store::default());
+    let pool = Pool::default();
+    let known = members.clone();
+    let raft = Raft::open(
+        raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed),
+        Arc::new(directory),
+        Machine(store.clone()),
+        raft::tcp_connector(config.bind_addr),
+        Arc::new(move |ip| known.is_server_address(ip)),
+    )?;
+    let fire = handle.clone();
+    let server = Server::new(ServerConfig {
+        datacenter: config.datacenter.clone(),
+        store,
+        consensus: Arc::new(RaftConsensus(raft.clone())),
+        pool: pool.clone(),
+        authorizer: Arc::new(AllowAll),
+        fire_event: Arc::new(move |name, payload| {
+            let (fire, name, payload) = (fire.clone(), format!("consul:event:{name}"), payload.to_vec());
+            tokio::spawn(async move {
+                let fired = fire
+                    .with(move |agent, now| {
+                        let event = AgentCommand::UserEvent { name: &name, payload: &payload, coalesce: false };
+                        agent.command(now, event).map(|_| ())
+                    })
+                    .await;
+                match fired {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => log::warn!("a user event was not sent: {error}"),
+                    Err(stopped) => log::warn!("a user event was not sent: {stopped}"),
+                }
+            });
+            Ok(())
+        }),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(rpc::listener::serve(tcp, server.clone()));
+    let list = members.clone();
+    tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
+    tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
+    tasks.spawn(announce_leader(raft.clone(), handle));
+    Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
+}
+
+/// The raft directory; `-dev` keeps it only as long as the process.
+fn directory(config: &Config) -> Result<Directory, ServerError> {
+    let path = match &config.data_dir {
+        Some(data_dir) => data_dir.join("raft"),
+        None => dev_directory(),
+    };
+    if config.data_dir.is_none() {
+        // Left by an earlier process with our number; nobody else uses it.
+        let _ = std::fs::remove_dir_all(&path);
+    }
+    if let Some(parent) = path.parent() {
+        let parent_error = |source| ServerError::Directory { path: parent.display().to_string(), source };
+        std::fs::create_dir_all(parent).map_err(parent_error)?;
+    }
+    Directory::open(&path).map_err(|source| ServerError::Directory { path: path.display().to_string(), source })
+}
+
+fn dev_directory() -> PathBuf {
+    std::env::temp_dir().join(format!("lictor-dev-{}", std::process::id())).join("raft")
+}
+
+impl Running {
+    /// Leaves the cluster of servers: leadership goes first, then our place in the configuration.
+    pub async fn leave(&self) {
+        let others = self.raft.servers().iter().any(|server| server.id != self.own_id);
+        if !others {
+            return;
+        }
+        if self.raft.status().role == Role::Leader {
+            if let Err(error) = self.raft.transfer_leadership(None).await {
+                log::warn!("leadership could not be handed over: {error}");
+            }
+        }
+        // The next leader takes us out when gossip says that we have left; see `steer`.
+    }
+
+    /// Waits until raft cannot go on, e.g. after a failed fsync.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.raft.failure();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error.to_string();
+            }
+            if failure.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Stops raft: what it has acknowledged is on disk.
+    pub async fn stop(&self, config: &Config) {
+        self.raft.stop().await;
+        if config.data_dir.is_none() {
+            if let Some(directory) = dev_directory().parent() {
+                let _ = std::fs::remove_dir_all(directory);
+            }
+        }
+    }
+
+    /// The sections of `info` that only a server has.
+    pub fn stats(raft: &Raft, config: &Config, stats: &mut BTreeMap<String, BTreeMap<String, String>>) {
+        let status = raft.status();
+        let contact = match (status.role, raft.last_contact()) {
+            (Role::Leader, _) => "0".to_owned(),
+            (_, Some(span)) => format!("{}ms", span.as_millis()),
+            (_, None) => "never".to_owned(),
+        };
+        let state = match status.role {
+            Role::Leader => "Leader",
+            Role::Candidate => "Candidate",
+            Role::Follower => "Follower",
+        };
+        let section = |pairs: Vec<(&str, String)>| {
+            pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>()
+        };
+        let leader = status.leader.as_ref().map_or(String::new(), |leader| leader.address.to_string());
+        stats.insert(
+            "consul".to_owned(),
+            section(vec![
+                ("acl", "disabled".to_owned()),
+                ("bootstrap", config.bootstrap.to_string()),
+                ("known_datacenters", "1".to_owned()),
+                ("leader", (status.role == Role::Leader).to_string()),
+                ("leader_addr", leader),
+                ("server", "true".to_owned()),
+            ]),
+        );
+        stats.insert(
+            "raft".to_owned(),
+            section(vec![
+                ("applied_index", status.applied_index.to_string()),
+                ("commit_index", status.commit_index.to_string()),
+                ("last_contact", contact),
+                ("last_log_index", status.last_log_index.to_string()),
+                ("last_log_term", status.last_log_term.to_string()),
+                ("last_snapshot_index", status.last_snapshot_index.to_string()),
+                ("last_snapshot_term", status.last_snapshot_term.to_string()),
+                ("latest_configuration_index", status.configuration_index.to_string()),
+                ("num_peers", raft.servers().len().saturating_sub(1).to_string()),
+                ("protocol_version", "3".to_owned()),
+                ("state", state.to_owned()),
+                ("term", status.term.to_string()),
+            ]),
+        );
+    }
+
+    /// Raft, to look at.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+}
+
+/// Fires `consul:new-leader` when this server begins to lead, so that agents sync at once.
+async fn announce_leader(raft: Raft, handle: Handle<AgentKind>) {
+    let mut changes = raft.leader_changes();
+    let mut led = false;
+    loop {
+        let leadership = changes.borrow_and_update().clone();
+        if let (Some(leader), true, false) = (&leadership.leader, leadership.is_self, led) {
+            log::info!("cluster leadership acquired");
+            let name = leader.name.clone();
+            let fired = handle
+                .with(move |agent, now| {
+                    let payload = name.as_bytes();
+                    let event = AgentCommand::UserEvent { name: "consul:new-leader", payload, coalesce: true };
+                    agent.command(now, event).map(|_| ())
+                })
+                .await;
+            if fired.is_err() {
+                return;
+            }
+        } else if let (Some(leader), false) = (&leadership.leader, leadership.is_self) {
+            log::info!("New leader elected: payload={}", leader.name);
+        }
+        led = leadership.is_self;
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Keeps raft's configuration in step with the pool: bootstraps once, adds servers that join, removes those that left.
+async fn steer(
+    config: Arc<Config>,
+    own: raft::Server,
+    raft: Raft,
+    members: Members,
+    pool: Pool,
+    mut servers: watch::Receiver<Vec<ServerInfo>>,
+) {
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let alone = config.bootstrap || config.dev || config.bootstrap_expect == 1;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            changed = servers.changed() => if changed.is_err() { return },
+        }
+        let known = raft.servers();
+        if known.is_empty() {
+            let first = if alone { Some(vec![own.clone()]) } else { expected(&config, &own, &members, &pool).await };
+            if let Some(first) = first {
+                log::info!("bootstrapping the cluster with {} servers", first.len());
+                if let Err(error) = raft.bootstrap(first).await {
+                    log::warn!("bootstrap: {error}");
+                }
+            }
+        } else if raft.status().role == Role::Leader {
+            for member in members.records() {
+                let info = MemberInfo {
+                    name: member.name,
+                    address: member.address,
+                    tags: member.tags,
+                    status: member.status,
+                    vsn: member.vsn,
+                };
+                if let Err(error) = fit(&config, &raft, &own, &info).await {
+                    log::warn!("raft configuration: {}: {error}", info.name);
+                }
+            }
+        }
+    }
+}
+
+/// Adds or removes one member, if that is due.
+async fn fit(config: &Config, raft: &Raft, own: &raft::Server, member: &MemberInfo) -> Result<(), ProposeError> {
+    if member.tag("role") != Some("consul") || member.tag("dc") != Some(&config.datacenter) {
+        return Ok(());
+    }
+    let (Some(id), Some(address)) = (member.tag("id"), rpc_address(member)) else { return Ok(()) };
+    let servers = raft.servers();
+    let known = servers.by_id(id);
+    match member.status {
+        MemberStatus::Alive if known.is_none_or(|known| known.address != address) => {
+            log::info!("adding server {} at {address}", member.name);
+            let suffrage = Suffrage::Staging;
+            raft.add_server(raft::Server { id: id.to_owned(), name: member.name.clone(), address, suffrage }).await
+        }
+        MemberStatus::Left if known.is_some() && id != own.id => {
+            log::info!("removing server {}: it has left", member.name);
+            raft.remove_server(id).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The servers to begin with, once as many as expected are there and none of them has begun already.
+async fn expected(config: &Config, own: &raft::Server, members: &Members, pool: &Pool) -> Option<Vec<raft::Server>> {
+    let wanted = usize::from(config.bootstrap_expect);
+    if wanted < 2 {
+        return None;
+    }
+    let mut found = Vec::new();
+    for member in members.servers(&config.datacenter) {
+        if member.tag("expect").and_then(|expect| expect.parse().ok()) != Some(wanted) {
+            continue;
+        }
+        let (Some(id), Some(address)) = (member.tag("id"), rpc_address(&member)) else { continue };
+        found.push(raft::Server { id: id.to_owned(), name: member.name.clone(), address, suffrage: Suffrage::Voter });
+    }
+    if found.len() < wanted {
+        return None;
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    for server in found.iter().filter(|server| server.id != own.id) {
+        let args = rpc::codec::to_vec(&BTreeMap::from([("Datacenter", &config.datacenter)])).ok()?;
+        let reply = pool.call(server.address, "Status.Peers", &args).await.ok()?;
+        let peers: Option<Vec<String>> = rpc::codec::from_slice(&reply).ok()?;
+        if peers.is_some_and(|peers| !peers.is_empty()) {
+            log::info!("{} belongs to a cluster already: waiting to be added by its leader", server.name);
+            return None;
+        }
+    }
+    Some(found)
+}
+
+/// The store under raft.
+struct Machine(Arc<Store>);
+
+impl StateMachine for Machine {
+    fn apply(&mut self, index: u64, unix_millis: u64, command: &[u8]) -> Vec<u8> {
+        self.0.apply(index, unix_millis, command)
+    }
+
+    fn snapshot(&self) -> Box<dyn SnapshotSource> {
+        Box::new(Image(self.0.state()))
+    }
+
+    fn restore(&mut self, reader: &mut dyn Read) -> Result<(), RestoreError> {
+        self.0.restore(reader).map_err(|error| RestoreError(error.to_string()))
+    }
+}
+
+struct Image(Arc<State>);
+
+impl SnapshotSource for Image {
+    fn write_to(self: Box<Self>, out: &mut dyn Write) -> io::Result<()> {
+        self.0.write_snapshot(out)
+    }
+}
+
+/// Raft as the RPC endpoints use it.
+struct RaftConsensus(Raft);
+
+impl Consensus for RaftConsensus {
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>> {
+        Box::pin(async move { self.0.propose(command).await.map_err(translate) })
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { self.0.read_barrier().await.map(|_| ()).map_err(translate) })
+    }
+
+    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { self.0.lease_read().await.map(|_| ()).map_err(translate) })
+    }
+
+    fn view(&self) -> ConsensusView {
+        let status = self.0.status();
+        let is_leader = status.role == Role::Leader;
+        ConsensusView {
+            is_leader,
+            leader: status.leader.map(|leader| leader.address),
+            last_contact: if is_leader { Some(Duration::ZERO) } else { self.0.last_contact() },
+            peers: self.0.servers().iter().map(|server| server.address).collect(),
+            last_index: status.last_log_index,
+            last_term: status.last_log_term,
+        }
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
+        self.0.accept(stream, peer);
+    }
+}
+
+fn translate(error: ProposeError) -> ConsensusError {
+    match error {
+        ProposeError::NotLeader { .. } | ProposeError::NoLeader => ConsensusError::NotLeader,
+        ProposeError::LeadershipLost | ProposeError::Timeout | ProposeError::Stopped => {
+            ConsensusError::Unclear(error.to_string())
+        }
+        ProposeError::TooLarge { .. } | ProposeError::Busy | ProposeError::Refused(_) => {
+            ConsensusError::Refused(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the loop drives: an agent, or a gossip pool alone (a server's second pool, the WAN).
+
+use std::net::{IpAddr, SocketAddr};
+
+use agent_core::{
+    agent::{Agent, CheckId, Event, Outcome, Output, Port, Purpose, StreamId, StreamInput, Ticket},
+    checks::Health,
+    pool::{Pool, PoolOutput},
+    time::Instant,
+};
+use tokio::sync::oneshot;
+
+/// A state machine of the core. Methods as documented at [`Output`] and at the machines themselves.
+pub trait Machine: Send {
+    /// Time has passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// A datagram arrived.
+    fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, data: &mut [u8]);
+    /// Somebody connected; `None`: close it.
+    fn handle_accept(&mut self, now: Instant, port: Port, from: SocketAddr) -> Option<StreamId>;
+    /// Something happened on a stream; gives the octets taken.
+    fn handle_stream(&mut self, now: Instant, id: StreamId, input: StreamInput<'_>) -> usize;
+    /// The next octets to send.
+    fn fill_stream(&mut self, now: Instant, id: StreamId, out: &mut [u8]) -> usize;
+    /// A name was looked up.
+    fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]);
+    /// A check of the host has run.
+    fn handle_check(&mut self, now: Instant, id: CheckId, health: Health, output: &str);
+    /// The next piece of work.
+    fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_>;
+}
+
+/// Names a machine without the lifetime of the memory it borrows, so that jobs for it can be sent between tasks.
+pub trait Kind: 'static {
+    /// The machine.
+    type Machine<'m>: Machine;
+}
+
+/// Something to do with the machine, inside the loop.
+pub type Job<K> = Box<dyn for<'m> FnOnce(&mut <K as Kind>::Machine<'m>, Instant) -> Option<Waiter> + Send>;
+
+/// Who is told when a command has finished.
+pub struct Waiter {
+    /// The command.
+    pub ticket: Ticket,
+    /// Takes its outcome.
+    pub outcome: oneshot::Sender<Outcome>,
+}
+
+/// A whole agent.
+#[derive(Debug)]
+pub enum AgentKind {}
+
+impl Kind for AgentKind {
+    type Machine<'m> = Agent<'m>;
+}
+
+impl Machine for Agent<'_> {
+    fn handle_timeout(&mut self, now: Instant) {
+        Agent::handle_timeout(self, now);
+    }
+
+    fn handle_datagram(&mut self, now: Instant, port: Port, from: SocketAddr, data: &mut [u8]) {
+        Agent::handle_datagram(self, now, port, from, data);
+    }
+
+    fn handle_accept(&mut self, now: Instant, port: Port, from: SocketAddr) -> Option<StreamId> {
+        Agent::handle_accept(self, now, port, from)
+    }
+
+    fn handle_stream(&mut self, now: Instant, id: StreamId, input: StreamInput<'_>) -> usize {
+        Agent::handle_stream(self, now, id, input)
+    }
+
+    fn fill_stream(&mut self, now: Instant, id: StreamId, out: &mut [u8]) -> usize {
+        Agent::fill_stream(self, now, id, out)
+    }
+
+    fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]) {
+        Agent::handle_resolved(self, now, ticket, addresses);
+    }
+
+    fn handle_check(&mut self, now: Instant, id: CheckId, health: Health, output: &str) {
+        Agent::handle_check(self, now, id, health, output);
+    }
+
+    fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
+        Agent::poll_output(self, buf)
+    }
+}
+
+/// A gossip pool without an agent.
+#[derive(Debug)]
+pub enum PoolKind {}
+
+impl Kind for PoolKind {
+    type Machine<'m> = Pool<'m>;
+}
+
+impl Machine for Pool<'_> {
+    fn handle_timeout(&mut self, now: Instant) {
+        Pool::handle_timeout(self, now);
+    }
+
+    fn handle_datagram(&mut self, now: Instant, _: Port, from: SocketAddr, data: &mut [u8]) {
+        Pool::handle_datagram(self, now, from, data);
+    }
+
+    fn handle_accept(&mut self, now: Instant, _: Port, from: SocketAddr) -> Option<StreamId> {
+        Pool::handle_accept(self, now, from)
+    }
+
+    fn handle_stream(&mut self, now: Instant, id: StreamId, input: StreamInput<'_>) -> usize {
+        Pool::handle_stream(self, now, id, input)
+    }
+
+    fn fill_stream(&mut self, now: Instant, id: StreamId, out: &mut [u8]) -> usize {
+        Pool::fill_stream(self, now, id, out)
+    }
+
+    fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: &[IpAddr]) {
+        Pool::handle_resolved(self, now, ticket, addresses);
+    }
+
+    fn handle_check(&mut self, _: Instant, _: CheckId, _: Health, _: &str) {
+        // A pool has no checks and asks for none.
+    }
+
+    fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
+        match Pool::poll_output(self, buf) {
+            PoolOutput::Transmit { to, len } => Output::Transmit { port: Port::Gossip, to, len },
+            PoolOutput::Connect { id, to, timeout } => Output::Connect { id, to, purpose: Purpose::Gossip, timeout },
+            PoolOutput::Writable { id } => Output::Writable { id },
+            PoolOutput::Resume { id } => Output::Resume { id },
+            PoolOutput::Close { id } => Output::Close { id },
+            PoolOutput::Resolve { ticket, name } => Output::Resolve { ticket, name },
+            PoolOutput::Member(event) => Output::Event(Event::Member(event)),
+            PoolOutput::User { ltime, name, payload } => Output::Event(Event::User { ltime, name, payload }),
+            PoolOutput::Finished { ticket, outcome } => Output::Event(Event::Finished { ticket, outcome }),
+            PoolOutput::Lagged => Output::Event(Event::Lagged),
+            PoolOutput::Wait { until, why } => Output::Wait { until, why },
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The calls of a client agent: which server, and when another (rpc spec §5).
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rand::seq::SliceRandom as _;
+use tokio::{sync::watch, time::Instant};
+
+use super::{BoxFuture, Caller, Pool, RpcError};
+
+/// `performance.rpc_hold_timeout`: how long a call may wait for a leader.
+pub(super) const HOLD: Duration = Duration::from_secs(7);
+/// Retries wait a random part of a sixteenth of [`HOLD`].
+pub(super) const RETRY: Duration = Duration::from_millis(HOLD.as_millis() as u64 / 16);
+
+/// A server as gossip knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Node name.
+    pub name: String,
+    /// Gossip address with the port of tag `port`.
+    pub address: SocketAddr,
+}
+
+/// Reaches servers for an agent that is none.
+pub struct Client {
+    pool: Pool,
+    known: watch::Receiver<Vec<ServerInfo>>,
+    /// In the order of use: the first is asked; one that fails goes to the end.
+    order: Mutex<Vec<SocketAddr>>,
+}
+
+impl Client {
+    /// `known` are the alive servers of the own datacenter, kept up to date from gossip.
+    pub fn new(pool: Pool, known: watch::Receiver<Vec<ServerInfo>>) -> Self {
+        Client { pool, known, order: Mutex::default() }
+    }
+
+    /// The server to ask now. New servers join at a random place, so that clients spread over them.
+    fn server(&self) -> Option<SocketAddr> {
+        let known = self.known.borrow();
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        order.retain(|address| known.iter().any(|server| server.address == *address));
+        for server in known.iter() {
+            if !order.contains(&server.address) {
+                let at = rand::random_range(0..=order.len());
+                order.insert(at, server.address);
+            }
+        }
+        order.first().copied()
+    }
+
+    fn failed(&self, address: SocketAddr) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.first() == Some(&address) {
+            order.rotate_left(1);
+        }
+    }
+
+    /// Shuffles the servers, so that load spreads again after changes; the first that answers is used. To be called
+    /// every two to three minutes.
+    pub async fn rebalance(&self) {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner).shuffle(&mut rand::rng());
+        let count = self.known.borrow().len();
+        for _ in 0..count {
+            let Some(address) = self.server() else { return };
+            if self.pool.call(address, "Status.Ping", &[0x80]).await.is_ok() {
+                return;
+            }
+            self.failed(address);
+        }
+    }
+
+    async fn run(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+        let deadline = Instant::now() + HOLD;
+        loop {
+            let address = self.server().ok_or(RpcError::NoServers)?;
+            let error = match self.pool.call(address, method, &args).await {
+                Ok(reply) => return Ok(reply),
+                Err(RpcError::Endpoint(text)) => RpcError::Endpoint(format!("rpc error making call: {text}")),
+                Err(error) => {
+                    self.failed(address);
+                    error
+                }
+            };
+            let again = error.is_no_leader()
+                || match error {
+                    RpcError::Connect(_) => true,
+                    // A write may have been carried out before the connection broke.
+                    RpcError::Broken(_) => is_read(method),
+                    _ => false,
+                };
+            if !again || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(rand::random_range(Duration::ZERO..RETRY)).await;
+        }
+    }
+}
+
+/// Whether repeating a call does no harm.
+fn is_read(method: &str) -> bool {
+    !matches!(
+        method,
+        "Catalog.Register"
+            | "Catalog.Deregister"
+            | "KVS.Apply"
+            | "Session.Apply"
+            | "Txn.Apply"
+            | "Coordinate.Update"
+            | "Internal.EventFire"
+            | "PreparedQuery.Apply"
+    )
+}
+
+impl Caller for Arc<Client> {
+    fn call(&self, method: &'static str, args: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, RpcError>> {
+        Box::pin(self.run(method, args))
+    }
+}

@@ -1,0 +1,97 @@
+//! What a server needs of raft, and nothing more.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::net::TcpStream;
+
+use super::BoxFuture;
+use crate::raft::{ProposeError, Raft, Role};
+
+/// Why raft did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConsensusError {
+    /// Another server leads, or none is known to. Nothing was proposed.
+    #[error("not the leader")]
+    NotLeader,
+    /// The command may or may not be carried out.
+    #[error("{0}")]
+    Unclear(String),
+    /// Refused. Nothing was proposed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A look at raft.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsensusView {
+    /// This server leads.
+    pub is_leader: bool,
+    /// Who leads: its RPC address.
+    pub leader: Option<SocketAddr>,
+    /// Time since the leader was heard; zero on the leader, none when it never was.
+    pub last_contact: Option<Duration>,
+    /// RPC addresses of all servers of the configuration.
+    pub peers: Vec<SocketAddr>,
+    /// Index of the last log entry.
+    pub last_index: u64,
+    /// Its term.
+    pub last_term: u64,
+}
+
+/// Raft as a server uses it.
+pub trait Consensus: Send + Sync + 'static {
+    /// Has a command carried out; the answer is the store's.
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>>;
+    /// Waits until this leader's store is as new as now, asking a majority.
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
+    /// As [`Consensus::read_barrier`], but trusts the leader's lease.
+    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
+    /// A look at the present state.
+    fn view(&self) -> ConsensusView;
+    /// Takes over a server's connection whose first octet was 1.
+    fn accept(&self, stream: TcpStream, peer: SocketAddr);
+}
+
+impl From<ProposeError> for ConsensusError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { .. } | ProposeError::NoLeader => ConsensusError::NotLeader,
+            ProposeError::LeadershipLost | ProposeError::Timeout | ProposeError::Stopped => {
+                ConsensusError::Unclear(error.to_string())
+            }
+            ProposeError::TooLarge { .. } | ProposeError::Busy | ProposeError::Refused(_) => {
+                ConsensusError::Refused(error.to_string())
+            }
+        }
+    }
+}
+
+impl Consensus for Raft {
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>> {
+        Box::pin(async move { Ok(Raft::propose(self, command).await?) })
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { Ok(Raft::read_barrier(self).await.map(drop)?) })
+    }
+
+    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async move { Ok(Raft::lease_read(self).await.map(drop)?) })
+    }
+
+    fn view(&self) -> ConsensusView {
+        let status = self.status();
+        ConsensusView {
+            is_leader: status.role == Role::Leader,
+            leader: status.leader.map(|leader| leader.address),
+            last_contact: self.last_contact(),
+            peers: self.servers().iter().map(|server| server.address).collect(),
+            last_index: status.last_log_index,
+            last_term: status.last_log_term,
+        }
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
+        Raft::accept(self, stream, peer);
+    }
+}

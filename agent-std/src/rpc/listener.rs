@@ -1,0 +1,167 @@
+//! Port 8300: the first octet decides, then calls are served one by one (rpc spec §1, §3).
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use super::{
+    codec,
+    exchange::{Exchange, MAX_REQUEST},
+    header,
+    pool::YAMUX,
+    server::{CallError, Server},
+    yamux::{Session, Side},
+};
+
+/// Calls directly on the connection.
+const PLAIN: u8 = 0;
+/// Raft between servers.
+const RAFT: u8 = 1;
+/// Saving and restoring snapshots.
+const SNAPSHOT: u8 = 5;
+/// `limits.rpc_handshake_timeout`
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// `limits.rpc_max_conns_per_client`
+const MAX_CONNECTIONS: usize = 100;
+/// A caller that closed its side may still read the reply of a call that ends soon; a blocking query is dropped.
+const AFTER_CLOSE: Duration = Duration::from_secs(10);
+/// The Go runtime's keepalive: time before the first probe and between probes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// An accept that fails for want of descriptors fails again at once; wait a little.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections until the future is dropped; with it, all connections end.
+pub async fn serve(listener: TcpListener, server: Server) {
+    let counts = Arc::new(Counts::default());
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    // The surplus is closed at once, as Consul does.
+                    let Some(count) = counts.enter(peer.ip()) else { continue };
+                    let server = server.clone();
+                    connections.spawn(async move {
+                        // Errors are the peer's: the connection is over, and nothing else happens.
+                        let _ = connection(server, stream, peer).await;
+                        drop(count);
+                    });
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Open connections by source.
+#[derive(Default)]
+struct Counts(Mutex<HashMap<IpAddr, usize>>);
+
+struct Count(Arc<Counts>, IpAddr);
+
+impl Counts {
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Count> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(ip).or_default();
+        if *count >= MAX_CONNECTIONS {
+            return None;
+        }
+        *count += 1;
+        Some(Count(Arc::clone(self), ip))
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let mut counts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
+}
+
+async fn connection(server: Server, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let first = timeout(HANDSHAKE, stream.read_u8()).await??;
+    match first {
+        PLAIN => calls(&server, stream).await,
+        RAFT => {
+            server.consensus().accept(stream, peer);
+            Ok(())
+        }
+        YAMUX => {
+            let (session, mut accept) = Session::start(stream, Side::Server);
+            let mut streams = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    stream = accept.recv() => {
+                        let Some(stream) = stream else { break };
+                        let server = server.clone();
+                        streams.spawn(async move { calls(&server, stream).await });
+                    }
+                    Some(_) = streams.join_next() => {}
+                }
+            }
+            drop(session);
+            Ok(())
+        }
+        SNAPSHOT => refuse_snapshot(stream).await,
+        _ => Ok(()),
+    }
+}
+
+/// Serves the calls of one connection or stream, strictly one after the other.
+async fn calls<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, stream: S) -> io::Result<()> {
+    let mut exchange = Exchange::new(stream);
+    loop {
+        let Some(head) = exchange.value(MAX_REQUEST).await? else { return Ok(()) };
+        // A header that cannot be read: closed without a reply, as Consul does.
+        let head: header::Request = codec::from_request(&head).map_err(io::Error::other)?;
+        let Some(args) = exchange.value(MAX_REQUEST).await? else { return Ok(()) };
+        let result = {
+            let mut call = std::pin::pin!(server.dispatch(&head.service_method, &args));
+            tokio::select! {
+                biased;
+                result = &mut call => result,
+                () = exchange.closed() => timeout(AFTER_CLOSE, call).await?,
+            }
+        };
+        let mut response =
+            header::Response { error: String::new(), seq: head.seq, service_method: head.service_method };
+        match result {
+            Ok(reply) => exchange.send(&response, &reply).await?,
+            Err(error) => {
+                response.error = error.to_string();
+                exchange.send(&response, &codec::EMPTY_MAP).await?;
+                if matches!(error, CallError::Fatal(_)) {
+                    exchange.finish().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Says in the snapshot protocol's own form that there is none here.
+async fn refuse_snapshot(mut stream: TcpStream) -> io::Result<()> {
+    let refusal = [("Error", "snapshots are not served by this server yet; use a server that runs Consul")];
+    let refusal: std::collections::BTreeMap<_, _> = refusal.into();
+    stream.write_all(&codec::to_vec(&refusal).map_err(io::Error::other)?).await?;
+    stream.shutdown().await
+}

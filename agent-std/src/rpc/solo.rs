@@ -1,0 +1,74 @@
+//! A consensus of one, in memory: for tests of what stands upon it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::net::TcpStream;
+
+use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Server, ServerConfig, acl::AllowAll};
+use crate::state::Store;
+
+/// One server, whose part the test decides.
+pub(crate) struct Solo {
+    store: Arc<Store>,
+    pub index: AtomicU64,
+    pub view: Mutex<ConsensusView>,
+}
+
+impl Solo {
+    fn leads(&self) -> Result<(), ConsensusError> {
+        if self.view.lock().unwrap().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
+    }
+}
+
+impl Consensus for Solo {
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, ConsensusError>> {
+        Box::pin(async move {
+            self.leads()?;
+            let index = self.index.fetch_add(1, Ordering::Relaxed) + 1;
+            Ok(self.store.apply(index, index * 1000, &command))
+        })
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async { self.leads() })
+    }
+
+    fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        self.read_barrier()
+    }
+
+    fn view(&self) -> ConsensusView {
+        self.view.lock().unwrap().clone()
+    }
+
+    fn accept(&self, _: TcpStream, _: SocketAddr) {}
+}
+
+/// A server that leads itself.
+pub(crate) fn server() -> (Server, Arc<Solo>) {
+    let store = Arc::new(Store::default());
+    let view = ConsensusView {
+        is_leader: true,
+        leader: Some(([127, 0, 0, 1], 8300).into()),
+        last_contact: Some(Duration::ZERO),
+        peers: vec![([127, 0, 0, 1], 8300).into()],
+        ..<_>::default()
+    };
+    let solo = Arc::new(Solo { store: Arc::clone(&store), index: AtomicU64::new(0), view: Mutex::new(view) });
+    let config = ServerConfig {
+        datacenter: "dc1".into(),
+        store,
+        consensus: Arc::clone(&solo) as Arc<dyn Consensus>,
+        pool: Pool::default(),
+        authorizer: Arc::new(AllowAll),
+        fire_event: Arc::new(|name, _| if name == "bad" { Err("too long".into()) } else { Ok(()) }),
+    };
+    (Server::new(config), solo)
+}

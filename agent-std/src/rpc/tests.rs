@@ -1,0 +1,356 @@
+//! A server with its listener on a port of the system's, driven over real sockets.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{exchange::Exchange, solo::Solo, *};
+use crate::{model::*, raft};
+
+struct Bench {
+    address: SocketAddr,
+    server: Server,
+    solo: Arc<Solo>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let (server, solo) = solo::server();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(listener::serve(listener, server.clone()));
+        Bench { address, server, solo, task }
+    }
+
+    async fn connect(&self, first: u8) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_u8(first).await.unwrap();
+        stream
+    }
+
+    /// A client agent that knows only this server.
+    fn client(&self) -> Rpc {
+        let (_, known) = watch::channel(vec![ServerInfo { name: "s1".into(), address: self.address }]);
+        Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), known)))
+    }
+
+    fn local(&self) -> Rpc {
+        Rpc::new(self.server.clone())
+    }
+}
+
+fn key(key: &str) -> KeyRequest {
+    KeyRequest { datacenter: "dc1".into(), key: key.into(), ..<_>::default() }
+}
+
+fn set(key: &str, value: &str) -> KvsRequest {
+    let dir_ent = DirEntry { key: key.into(), value: Some(value.into()), ..<_>::default() };
+    KvsRequest { datacenter: "dc1".into(), op: "set".into(), dir_ent, ..<_>::default() }
+}
+
+fn web(node: &str, tag: &str) -> RegisterRequest {
+    RegisterRequest {
+        datacenter: "dc1".into(),
+        node: node.into(),
+        address: "10.0.0.1".into(),
+        service: Some(NodeService {
+            service: "web".into(),
+            tags: Some(vec![tag.into()]),
+            port: 80,
+            tagged_addresses: Some(Map::new()),
+            ..<_>::default()
+        }),
+        ..<_>::default()
+    }
+}
+
+fn service(name: &str) -> ServiceRequest {
+    ServiceRequest { datacenter: "dc1".into(), service_name: name.into(), ..<_>::default() }
+}
+
+#[tokio::test]
+async fn a_plain_connection_follows_the_framing_rules() {
+    let bench = Bench::start().await;
+    let mut stream = bench.connect(0).await;
+    stream.write_all(b"\x82\xa3Seq\x01\xadServiceMethod\xabStatus.Ping\x80").await.unwrap();
+    let mut reply = [0; 40];
+    stream.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"\x83\xa5Error\xa0\xa3Seq\x01\xadServiceMethod\xabStatus.Ping\x80");
+
+    let mut exchange = Exchange::new(stream);
+    let refused = codec::to_vec(&RegisterRequest::default()).unwrap();
+    let error = exchange.call(2, "Catalog.Register", &refused).await.unwrap_err();
+    assert_eq!(error.to_string(), "Must provide node");
+    assert!(exchange.call(3, "Status.Ping", &[0x80]).await.is_ok(), "an endpoint's error leaves the connection open");
+    let error = exchange.call(4, "Status.Nope", &[0x80]).await.unwrap_err();
+    assert_eq!(error.to_string(), "rpc: can't find method Status.Nope");
+    assert!(
+        matches!(exchange.call(5, "Status.Ping", &[0x80]).await, Err(RpcError::Broken(_))),
+        "an unknown method ends it"
+    );
+
+    for (method, args, text) in [
+        ("Bogus.Ping", &b"\x80"[..], "rpc: can't find service Bogus.Ping"),
+        ("Ping", b"\x80", "rpc: service/method request ill-formed: Ping"),
+        ("KVS.Get", b"\x81\xa3Key\x80", "KVS.Get: msgpack: text expected at octet 5"),
+    ] {
+        let mut exchange = Exchange::new(bench.connect(0).await);
+        assert_eq!(exchange.call(1, method, args).await.unwrap_err().to_string(), text);
+        assert!(exchange.value(99).await.unwrap().is_none());
+    }
+    // An unreadable header (a negative Seq) and an unknown first octet: closed without a word.
+    for (first, octets) in [(0, &b"\x81\xa3Seq\xff\x80"[..]), (2, b""), (8, b"")] {
+        let mut stream = bench.connect(first).await;
+        stream.write_all(octets).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"");
+    }
+}
+
+#[tokio::test]
+async fn pipelined_and_piecewise_calls_are_answered_in_order() {
+    let bench = Bench::start().await;
+    let mut stream = bench.connect(0).await;
+    let mut calls = Vec::new();
+    for seq in 1..=3u64 {
+        let header = header::Request { seq, service_method: "Status.Leader".into() };
+        codec::append(&mut calls, &header).unwrap();
+        codec::append(&mut calls, &DcRequest::default()).unwrap();
+    }
+    for piece in calls.chunks(7) {
+        stream.write_all(piece).await.unwrap();
+    }
+    let mut exchange = Exchange::new(stream);
+    for seq in 1..=3 {
+        let head: header::Response = codec::from_slice(&exchange.value(999).await.unwrap().unwrap()).unwrap();
+        assert_eq!(head.seq, seq);
+        let leader: String = codec::from_slice(&exchange.value(999).await.unwrap().unwrap()).unwrap();
+        assert_eq!(leader, "127.0.0.1:8300");
+    }
+}
+
+#[tokio::test]
+async fn a_client_agent_works_through_the_pool() {
+    let bench = Bench::start().await;
+    let client = bench.client();
+    let _: Empty = client.call("Catalog.Register", &web("n1", "v1")).await.unwrap();
+    let _: Empty = client.call("Catalog.Register", &web("n2", "v2")).await.unwrap();
+    let reply: CheckServiceNodesReply = client.call("Health.ServiceNodes", &service("WEB")).await.unwrap();
+    assert_eq!((reply.nodes.unwrap().len(), reply.meta.index, reply.meta.known_leader), (2, 2, true));
+    let tagged = ServiceRequest { service_tags: Some(vec!["V2".into()]), tag_filter: true, ..service("web") };
+    let reply: ServiceNodesReply = client.call("Catalog.ServiceNodes", &tagged).await.unwrap();
+    assert_eq!(reply.service_nodes.unwrap()[0].node, "n2");
+    let mut filtered = service("web");
+    filtered.options.filter = r#"Node.Node == n1 and "v1" in Service.Tags"#.into();
+    let reply: CheckServiceNodesReply = client.call("Health.ServiceNodes", &filtered).await.unwrap();
+    assert_eq!(reply.nodes.unwrap().len(), 1);
+    filtered.options.filter = "Bogus == 1".into();
+    let error = client.call::<_, CheckServiceNodesReply>("Health.ServiceNodes", &filtered).await.unwrap_err();
+    let text = "Failed to create boolean expression evaluator: Selector \"Bogus\" is not valid";
+    assert_eq!(error.to_string(), format!("rpc error making call: {text}"));
+    let of_node = NodeRequest { datacenter: "dc1".into(), node: "n1".into(), ..<_>::default() };
+    let reply: NodeServiceListReply = client.call("Catalog.NodeServiceList", &of_node).await.unwrap();
+    let services = reply.node_services.services.unwrap();
+    assert_eq!((services[0].tagged_addresses.as_ref(), services[0].meta.as_ref()), (Some(&Map::new()), None));
+    let query = QueryExecuteRemoteRequest {
+        datacenter: "dc1".into(),
+        limit: 1,
+        query: PreparedQuery { service: ServiceQuery { service: "web".into(), ..<_>::default() }, ..<_>::default() },
+        ..<_>::default()
+    };
+    let reply: QueryExecuteReply = client.call("PreparedQuery.ExecuteRemote", &query).await.unwrap();
+    assert_eq!(reply.nodes.unwrap().len(), 1);
+    let query = QueryExecuteRequest { datacenter: "dc1".into(), query: "x".into(), ..<_>::default() };
+    let error = client.call::<_, QueryExecuteReply>("PreparedQuery.Execute", &query).await.unwrap_err();
+    assert_eq!(error.to_string(), "rpc error making call: Query not found");
+    let other = KeyRequest { datacenter: "dc9".into(), ..key("a") };
+    let error = bench.local().call::<_, DirEntriesReply>("KVS.Get", &other).await.unwrap_err();
+    assert_eq!(error.to_string(), "No path to datacenter");
+}
+
+#[tokio::test]
+async fn a_blocking_read_wakes_for_its_own_key_only() {
+    let bench = Bench::start().await;
+    let client = bench.client();
+    let _: bool = client.call("KVS.Apply", &set("a", "1")).await.unwrap();
+    let mut waiting = key("a");
+    waiting.options.min_query_index = 1;
+    let reader = tokio::spawn({
+        let client = client.clone();
+        async move { client.call::<_, DirEntriesReply>("KVS.Get", &waiting).await.unwrap() }
+    });
+    let _: bool = client.call("KVS.Apply", &set("b", "1")).await.unwrap();
+    assert!(!reader.is_finished());
+    let _: bool = client.call("KVS.Apply", &set("a", "2")).await.unwrap();
+    let reply = timeout(Duration::from_secs(5), reader).await.unwrap().unwrap();
+    assert_eq!((reply.meta.index, reply.entries.unwrap()[0].value.clone()), (3, Some("2".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_read_ends_with_its_time_and_jitter() {
+    let (server, _) = solo::server();
+    let rpc = Rpc::new(server);
+    let mut request = key("none");
+    request.options = QueryOptions { min_query_index: 7, max_query_time: Nanos(1_000_000_000), ..<_>::default() };
+    let began = tokio::time::Instant::now();
+    let reply: DirEntriesReply = rpc.call("KVS.Get", &request).await.unwrap();
+    assert!((1000..=1064).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert_eq!((reply.meta.index, reply.entries), (1, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_calls_wait_and_then_say_so() {
+    let (server, solo) = solo::server();
+    *solo.view.lock().unwrap() = ConsensusView::default();
+    let rpc = Rpc::new(server);
+    let began = tokio::time::Instant::now();
+    let error = rpc.call::<_, bool>("KVS.Apply", &set("a", "1")).await.unwrap_err();
+    assert_eq!(error, RpcError::NoLeader);
+    assert!((7000..7500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    let mut stale = key("a");
+    stale.options.allow_stale = true;
+    let reply: DirEntriesReply = rpc.call("KVS.Get", &stale).await.unwrap();
+    assert!(!reply.meta.known_leader, "stale reads are answered all the same");
+}
+
+#[tokio::test]
+async fn a_follower_forwards_and_marks_the_hop() {
+    let leader = Bench::start().await;
+    let follower = Bench::start().await;
+    *follower.solo.view.lock().unwrap() = ConsensusView { leader: Some(leader.address), ..<_>::default() };
+    let _: bool = follower.local().call("KVS.Apply", &set("a", "1")).await.unwrap();
+    let reply: DirEntriesReply = follower.local().call("KVS.Get", &key("a")).await.unwrap();
+    assert_eq!(reply.entries.unwrap().len(), 1);
+    assert!(follower.server.store().state().kv("a").1.is_none());
+    let error = follower.client().call::<_, Empty>("Catalog.Register", &RegisterRequest::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "rpc error making call: rpc error making call: Must provide node");
+}
+
+#[tokio::test]
+async fn the_hundred_and_first_connection_is_closed() {
+    let bench = Bench::start().await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let mut exchange = Exchange::new(bench.connect(0).await);
+        exchange.call(1, "Status.Ping", &[0x80]).await.unwrap();
+        open.push(exchange);
+    }
+    let mut surplus = TcpStream::connect(bench.address).await.unwrap();
+    assert!(matches!(surplus.read(&mut [0]).await, Ok(0) | Err(_)));
+    drop(open.pop());
+    let again = async {
+        loop {
+            let stream = TcpStream::connect(bench.address).await.unwrap();
+            let mut exchange = Exchange::new(stream);
+            // The first octet rides in front of the call.
+            let header = header::Request { seq: 1, service_method: "Status.Ping".into() };
+            let call = [&[0][..], &codec::to_vec(&header).unwrap(), &[0x80]].concat();
+            let sent = exchange.send_raw(&call).await;
+            if sent.is_ok() && matches!(exchange.value(999).await, Ok(Some(_))) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_turns_to_another_server() {
+    let bench = Bench::start().await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let servers = [dead, bench.address].map(|address| ServerInfo { name: address.to_string(), address });
+    for _ in 0..8 {
+        let (_, known) = watch::channel(servers.to_vec());
+        let rpc = Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), known)));
+        let _: Empty = rpc.call("Status.Ping", &Empty {}).await.unwrap();
+    }
+    let (_, nobody) = watch::channel(vec![]);
+    let error = Rpc::new(std::sync::Arc::new(Client::new(Pool::default(), nobody)))
+        .call::<_, Empty>("Status.Ping", &Empty {})
+        .await;
+    assert_eq!(error, Err(RpcError::NoServers));
+}
+
+#[tokio::test]
+async fn sessions_lock_keys_and_can_be_renewed() {
+    let (server, _) = solo::server();
+    let rpc = Rpc::new(server);
+    let _: Empty = rpc.call("Catalog.Register", &web("n1", "v1")).await.unwrap();
+    let mut request = SessionRequest { op: "create".into(), ..<_>::default() };
+    request.session = Session { node: "n1".into(), ttl: "1s".into(), ..<_>::default() };
+    let error = rpc.call::<_, String>("Session.Apply", &request).await.unwrap_err();
+    assert_eq!(error.to_string(), "Invalid Session TTL '1000000000', must be between [10s=24h0m0s]");
+    request.session.ttl = "10s".into();
+    let id: String = rpc.call("Session.Apply", &request).await.unwrap();
+    let mut lock = set("k", "v");
+    (lock.op, lock.dir_ent.session) = ("lock".into(), id.clone());
+    assert!(rpc.call::<_, bool>("KVS.Apply", &lock).await.unwrap());
+    let renew = SessionSpecificRequest { session_id: id.clone(), ..<_>::default() };
+    let reply: SessionsReply = rpc.call("Session.Renew", &renew).await.unwrap();
+    assert_eq!(reply.sessions.unwrap()[0].id, id);
+    let unknown = SessionSpecificRequest { session: "nope".into(), ..<_>::default() };
+    let reply: SessionsReply = rpc.call("Session.Renew", &unknown).await.unwrap();
+    assert_eq!(reply.sessions, None);
+}
+
+/// The whole way once: listener, raft with its log on disk, store.
+#[tokio::test]
+async fn a_server_of_one_keeps_what_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = raft::Server { id: "s1".into(), name: "s1".into(), address, suffrage: raft::Suffrage::Voter };
+        let store = Arc::new(crate::state::Store::default());
+        let raft = raft::Raft::open(
+            raft::Config { multiplier: 1, ..raft::Config::new(own.clone(), 1, 1) },
+            Arc::new(raft::Directory::open(directory.path()).unwrap()),
+            crate::state::Machine(Arc::clone(&store)),
+            raft::tcp_connector(),
+            Arc::new(|_| true),
+        )
+        .unwrap();
+        raft.bootstrap(vec![own]).await.unwrap();
+        let server = Server::new(ServerConfig {
+            datacenter: "dc1".into(),
+            store,
+            consensus: Arc::new(raft.clone()),
+            pool: Pool::default(),
+            authorizer: Arc::new(acl::AllowAll),
+            fire_event: Arc::new(|_, _| Ok(())),
+        });
+        let task = tokio::spawn(listener::serve(listener, server.clone()));
+        (Rpc::new(server), raft, task)
+    };
+    for round in 0..2 {
+        let (rpc, raft, task) = start().await;
+        if round == 0 {
+            let _: bool = rpc.call("KVS.Apply", &set("a", "1")).await.unwrap();
+            let _: Empty = rpc.call("Catalog.Register", &web("n1", "v1")).await.unwrap();
+        }
+        let mut consistent = key("a");
+        consistent.options.require_consistent = true;
+        let reply: DirEntriesReply = rpc.call("KVS.Get", &consistent).await.unwrap();
+        assert_eq!(reply.entries.unwrap()[0].value, Some("1".into()));
+        let reply: ServiceNodesReply = rpc.call("Catalog.ServiceNodes", &service("web")).await.unwrap();
+        assert_eq!(reply.service_nodes.unwrap().len(), 1, "round {round}");
+        raft.stop().await;
+        task.abort();
+        // The data directory is free when the last handle is gone.
+        let _ = task.await;
+    }
+}

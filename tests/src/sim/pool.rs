@@ -1,0 +1,149 @@
+//! The core's gossip pool as a machine of the simulation.
+
+use std::net::SocketAddr;
+
+use agent_core::{
+    agent::{Outcome, StreamId, StreamInput, Target},
+    config::PoolConfig,
+    membership::{BroadcastSlot, MemberSlot},
+    pool::{
+        DATAGRAM_MIN, DEFLATE, INFLATE_MIN, MAX_DATAGRAM, MemberChange, MemberStatus, Pool, PoolOutput, PoolRegions,
+        RelaySlot, StreamSlot,
+    },
+    serf::{IntentSlot, SeenSlot},
+    time::Instant,
+};
+use bumpalo::Bump;
+
+use super::model::{Machine, Work, address, seed_octets};
+
+/// A pool that lends its memory from an arena, because a machine that is started again needs new memory.
+#[derive(Debug)]
+pub struct Member<'m>(pub Pool<'m>);
+
+/// What a pool tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A member changed.
+    Member {
+        /// What happened.
+        change: MemberChange,
+        /// Whose number it is in the world.
+        member: usize,
+        /// Its incarnation.
+        incarnation: u32,
+        /// Its status now.
+        status: MemberStatus,
+    },
+    /// A member changed whom nobody in the world has started: it came out of hostile bytes.
+    Stranger,
+    /// A join is over.
+    Joined(bool),
+    /// A leave is over: the process may end.
+    Left,
+    /// A user event's name.
+    User(String),
+    /// More happened at once than can be told, as in a push/pull with a large cluster.
+    Lagged,
+}
+
+impl<'m> Member<'m> {
+    /// The pool of `node` in its `life`, with room for `members`. Odd nodes compress what they send.
+    ///
+    /// # Panics
+    ///
+    /// When the pool refuses the memory or the settings, which are the same for all.
+    pub fn new(bump: &'m Bump, node: usize, life: u32, members: usize, seed: u64, now: Instant) -> Self {
+        let name = bump.alloc_str(&name(node));
+        let id = bump.alloc_str(&format!("00000000-0000-0000-0000-{node:012}"));
+        let role = if node < 3 { "consul" } else { "node" };
+        let tags = bump.alloc([("role", role), ("dc", "dc1"), ("id", &*id)]);
+        let config = bump.alloc(PoolConfig::lan(name, address(node), tags));
+        let seed = seed_octets(seed, (u64::from(life) << 32) + node as u64 + 1);
+        let regions = regions(bump, members, node % 2 == 1);
+        Member(Pool::new(config, regions, &seed, now).expect("sizes are as the regions' documentation asks"))
+    }
+}
+
+/// The name of a node.
+pub fn name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+/// The node of a name.
+pub fn node(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok()
+}
+
+fn regions(bump: &Bump, members: usize, compress: bool) -> PoolRegions<'_> {
+    let octets = |count: usize| bump.alloc_slice_fill_copy(count.max(2048), 0u8);
+    PoolRegions {
+        members: bump.alloc_slice_fill_copy(members, MemberSlot::EMPTY),
+        index: bump.alloc_slice_fill_copy((2 * members).next_power_of_two(), 0),
+        text: octets(members * 128),
+        broadcasts: bump.alloc_slice_fill_copy(2 * members, BroadcastSlot::EMPTY),
+        outbox: octets(members * 256),
+        mail: octets(4096),
+        relays: bump.alloc_slice_fill_copy(16, RelaySlot::EMPTY),
+        seen: bump.alloc_slice_fill_copy(64, SeenSlot::EMPTY),
+        intents: bump.alloc_slice_fill_copy(members, IntentSlot::EMPTY),
+        streams: bump.alloc_slice_fill_with(16, |_| StreamSlot::EMPTY),
+        inflate: octets(INFLATE_MIN),
+        datagram: octets(DATAGRAM_MIN),
+        stage: octets(members * 256),
+        image: octets(members * 512),
+        deflate: if compress { octets(DEFLATE) } else { &mut [] },
+    }
+}
+
+impl Machine for Member<'_> {
+    type Stream = StreamId;
+    type Event = Event;
+
+    fn timeout(&mut self, now: Instant) {
+        self.0.handle_timeout(now);
+    }
+
+    fn datagram(&mut self, now: Instant, from: SocketAddr, data: &mut [u8]) {
+        self.0.handle_datagram(now, from, data);
+    }
+
+    fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<StreamId> {
+        self.0.handle_accept(now, from)
+    }
+
+    fn stream(&mut self, now: Instant, id: StreamId, input: StreamInput<'_>) -> usize {
+        self.0.handle_stream(now, id, input)
+    }
+
+    fn fill(&mut self, now: Instant, id: StreamId, out: &mut [u8]) -> usize {
+        self.0.fill_stream(now, id, out)
+    }
+
+    fn poll(&mut self) -> Work<Self> {
+        let mut buffer = [0; MAX_DATAGRAM];
+        match self.0.poll_output(&mut buffer) {
+            PoolOutput::Transmit { to, len } => Work::Transmit(to, buffer[..len].to_vec()),
+            PoolOutput::Connect { id, to: Target::Address(to), timeout } => Work::Connect(id, to, timeout),
+            PoolOutput::Connect { .. } | PoolOutput::Resolve { .. } => panic!("seeds of the simulation are addresses"),
+            PoolOutput::Writable { id } => Work::Writable(id),
+            PoolOutput::Resume { id } => Work::Resume(id),
+            PoolOutput::Close { id } => Work::Close(id),
+            PoolOutput::Member(event) => Work::Event(match node(event.member.name) {
+                Some(member) => Event::Member {
+                    change: event.change,
+                    member,
+                    incarnation: event.member.incarnation,
+                    status: event.member.status,
+                },
+                None => Event::Stranger,
+            }),
+            PoolOutput::User { name, .. } => Work::Event(Event::User(name.into())),
+            PoolOutput::Finished { outcome: Outcome::Joined(count), .. } => Work::Event(Event::Joined(count > 0)),
+            PoolOutput::Finished { outcome: Outcome::Failed(_), .. } => Work::Event(Event::Joined(false)),
+            PoolOutput::Finished { outcome: Outcome::Ok, .. } => Work::Event(Event::Left),
+            PoolOutput::Lagged => Work::Event(Event::Lagged),
+            PoolOutput::Wait { until, .. } => Work::Wait(until),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask firmware` and `cargo xtask size`: boards' firmware built, run under QEMU and weighed.
+//!
+//! Every board is a package of its own below `boards/`. Building one needs a compiler with the board's target; see
+//! [`Toolchain`] for the two ways to get one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lexopt::{Arg, prelude::*};
+
+use crate::{
+    packages::{self, Package},
+    shell::{Result, cargo, root, step},
+    toolchain::Toolchain,
+};
+
+const USAGE: &str = "\
+Usage: cargo xtask firmware <action>
+
+  build [BOARD]    build the firmware of BOARD (default lm3s6965evb) and print the ELF file's path
+  run [OPTIONS]    start one board under QEMU and show its log; `run --help` lists the options
+  packages         install what building and running need
+";
+
+/// The emulator.
+pub const QEMU: Package = Package { name: "qemu-system-arm", provides: "qemu-system-arm" };
+
+/// A board and its limits.
+struct Board {
+    /// Its folder below `boards/`, and its package.
+    name: &'static str,
+    /// The compiler's name for its processor.
+    target: &'static str,
+    /// Octets of flash it has, and octets the firmware may fill.
+    flash: (u32, u32),
+    /// Start and octets of RAM; statics and the deepest stack must fit.
+    ram: (u32, u32),
+}
+
+const BOARDS: &[Board] = &[Board {
+    name: "lm3s6965evb",
+    target: "thumbv7m-none-eabi",
+    flash: (256 << 10, 128 << 10),
+    ram: (0x2000_0000, 64 << 10),
+}];
+
+/// Runs `cargo xtask firmware`.
+///
+/// # Errors
+/// When a build fails, a tool is missing or an argument is wrong.
+pub fn run(args: &mut lexopt::Parser) -> Result<()> {
+    let action = match args.next()? {
+        Some(Value(action)) => action.string()?,
+        _ => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+    };
+    match action.as_str() {
+        "build" => {
+            let board = match args.next()? {
+                Some(Value(name)) => find(&name.string()?)?,
+                Some(other) => return Err(other.unexpected().into()),
+                None => &BOARDS[0],
+            };
+            println!("{}", build(board)?.display());
+            Ok(())
+        }
+        "run" => {
+            packages::ensure(&[QEMU])?;
+            build(&BOARDS[0])?;
+            // The harness that the tests use, so that a board under the eyes of a person is the board of the tests.
+            let mut run = cargo(&["run", "--quiet", "--package", "agent-tests", "--bin", "board", "--"]);
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Arg::Long(name) => run.arg(format!("--{name}")),
+                    Arg::Value(value) => run.arg(value),
+                    Short(other) => return Err(format!("no option -{other}; try `run --help`").into()),
+                };
+            }
+            step("board", &mut run)
+        }
+        "packages" => {
+            packages::ensure(&[QEMU])?;
+            BOARDS.iter().try_for_each(|board| Toolchain::find(board.target).map(drop))
+        }
+        other => Err(format!("no action {other:?}\n\n{USAGE}").into()),
+    }
+}
+
+/// Runs `cargo xtask size`: one line per board, and an error when one is over its limit.
+///
+/// The stack cannot be read off the ELF file. Its depth is what the test that drives the board hardest has measured;
+/// that test is run when its number is older than the firmware.
+///
+/// # Errors
+/// When a board does not build, is too large, or its stack cannot be measured.
+pub fn size(args: &mut lexopt::Parser) -> Result<()> {
+    if let Some(arg) = args.next()? {
+        return Err(arg.unexpected().into());
+    }
+    let mut over = Vec::new();
+    for board in BOARDS {
+        let elf = build(board)?;
+        let (flash, statics) = weigh(&read(&elf)?, board.ram).ok_or_else(|| format!("{} is damaged", elf.display()))?;
+        let stack = stack(board, &elf)?;
+        let (flash_limit, ram_limit) = (board.flash.1, board.ram.1);
+        println!(
+            "{}: flash {flash} of {} octets (limit {flash_limit}); RAM {} of {ram_limit} octets: \
+             .data+.bss {statics}, stack high-water {stack}",
+            board.name,
+            board.flash.0,
+            statics + stack,
+        );
+        if flash > flash_limit || statics + stack > ram_limit {
+            over.push(board.name);
+        }
+    }
+    if over.is_empty() { Ok(()) } else { Err(format!("over the limit: {}", over.join(", ")).into()) }
+}
+
+fn find(name: &str) -> Result<&'static Board> {
+    BOARDS.iter().find(|board| board.name == name).ok_or_else(|| {
+        let names: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
+        format!("no board {name:?}; there are: {}", names.join(", ")).into()
+    })
+}
+
+/// Builds the firmware and gives the path of its ELF file.
+fn build(board: &Board) -> Result<PathBuf> {
+    let folder = root().join("boards").join(board.name);
+    let mut build = Toolchain::find(board.target)?.cargo(board.target, &["build", "--release"]);
+    // From its own folder, so that cargo reads the board's configuration. RUSTFLAGS would replace its linker script.
+    build.current_dir(&folder).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    build.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET");
+    step(&format!("firmware of {}", board.name), &mut build)?;
+    Ok(folder.join("target").join(board.target).join("release").join(board.name))
+}
+
+/// Octets of stack that the join test has seen in use; runs it when there is no number newer than the firmware.
+fn stack(board: &Board, elf: &Path) -> Result<u32> {
+    let note = elf.with_extension("stack");
+    let is_new = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    if is_new(&note).is_none_or(|measured| is_new(elf).is_some_and(|built| built > measured)) {
+        packages::ensure(&[QEMU])?;
+        step(
+            &format!("stack of {}", board.name),
+            &mut cargo(&["test", "--package", "agent-tests", "--test", "qemu_join"]),
+        )?;
+    }
+    let text = String::from_utf8(read(&note)?).unwrap_or_default();
+    text.trim().parse().map_err(|_| format!("{} holds no number: {text:?}", note.display()).into())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+}
+
+/// Octets that a 32-bit little-endian ELF file takes in flash and as statics in RAM; `None` when it is cut off.
+///
+/// Initialised statics count in both. Section header: flags at 8, address at 12, size at 20; type at 4, where 8 has no
+/// content in the file.
+fn weigh(elf: &[u8], ram: (u32, u32)) -> Option<(u32, u32)> {
+    let word = |at: usize| Some(u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?));
+    let half = |at: usize| Some(usize::from(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?)));
+    const ALLOCATED: u32 = 2;
+    const NO_CONTENT: u32 = 8;
+    let (table, header, count) = (word(0x20)? as usize, half(0x2e)?, half(0x30)?);
+    let (mut flash, mut statics) = (0, 0);
+    for at in (0..count).map(|i| table + i * header) {
+        let (kind, flags, address, size) = (word(at + 4)?, word(at + 8)?, word(at + 12)?, word(at + 20)?);
+        if flags & ALLOCATED == 0 {
+            continue;
+        }
+        if kind != NO_CONTENT {
+            flash += size;
+        }
+        if (ram.0..ram.0 + ram.1).contains(&address) {
+            statics += size;
+        }
+    }
+    Some((flash, statics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weighs_sections_by_where_they_lie() {
+        // An ELF file of nothing but section headers: text, data, bss, and a debug section that is not loaded.
+        let sections = [(1, 6, 0, 100), (1, 3, 0x2000_0000, 8), (8, 3, 0x2000_0008, 50), (1, 0, 0, 1000)];
+        let mut elf = vec![0; 0x34];
+        elf[0x20..0x24].copy_from_slice(&0x34u32.to_le_bytes());
+        elf[0x2e..0x30].copy_from_slice(&40u16.to_le_bytes());
+        elf[0x30..0x32].copy_from_slice(&(sections.len() as u16).to_le_bytes());
+        for (kind, flags, address, size) in sections {
+            let header: [u32; 10] = [0, kind, flags, address, 0, size, 0, 0, 0, 0];
+            elf.extend(header.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let ram = BOARDS[0].ram;
+        assert_eq!(weigh(&elf, ram), Some((108, 58)));
+        for cut in 0..elf.len() - 16 {
+            assert_eq!(weigh(&elf[..cut], ram), None, "{cut} octets");
+        }
+    }
+}
