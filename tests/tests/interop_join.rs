@@ -37,3 +37,43 @@ fn consul_refutes() {
 fn serf_joins_and_leaves() {
     pool::joins(Subject::Serf, true, true).unwrap();
 }
+
+#[test]
+fn lictor_stays_alive_plain() {
+    join::stays_alive(Kind::Lictor, false).unwrap();
+}
+
+#[test]
+fn lictor_stays_alive_encrypted() {
+    join::stays_alive(Kind::Lictor, true).unwrap();
+}
+
+#[test]
+fn lictor_services_follow() {
+    join::services_follow(Kind::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_leaves() {
+    join::leaves(Kind::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_fails_and_returns() {
+    join::fails_and_returns(Kind::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_refutes() {
+    join::refutes(Kind::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_joins_a_serf_pool_and_leaves() {
+    pool::joins(Subject::Lictor, true, true).unwrap();
+}
+
+#[test]
+fn lictor_joins_a_plain_serf_pool_and_fails() {
+    pool::joins(Subject::Lictor, false, false).unwrap();
+}

@@ -11,3 +11,13 @@ fn consul_servers_serve_a_consul_client() {
 fn consul_servers_lose_nothing_with_their_leader() {
     rpc::leader_dies(Kind::Consul).unwrap();
 }
+
+#[test]
+fn lictor_servers_serve_a_consul_client() {
+    rpc::client_is_served(Kind::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_servers_lose_nothing_with_their_leader() {
+    rpc::leader_dies(Kind::Lictor).unwrap();
+}
