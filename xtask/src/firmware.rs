@@ -90,6 +90,14 @@ pub fn run(args: &mut lexopt::Parser) -> Result<()> {
     }
 }
 
+/// Builds the first board's firmware, for tasks that run it.
+///
+/// # Errors
+/// When a tool is missing, or the firmware does not build.
+pub fn prepare() -> Result<()> {
+    build(&BOARDS[0]).map(drop)
+}
+
 /// Runs `cargo xtask size`: one line per board, and an error when one is over its limit.
 ///
 /// The stack cannot be read off the ELF file. Its depth is what the test that drives the board hardest has measured;

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 mod check;
+mod demo;
 mod firmware;
 mod packages;
 mod peers;
@@ -20,6 +21,7 @@ Usage: cargo xtask <task>
 
   test [--long]    everything that CI does: formatting, lints, docs, licences, feature sets, tests, real peers
                    --long: the tests against real peers also run for as long as their issue asks
+  demo [--once]    three servers and an emulated board that joins them; stays up until Ctrl-C, or ends by itself
   firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
   size             flash and RAM of every board, one line each; fails over the limit
   sim [--seeds N] [--first SEED] [--nodes N]
@@ -51,6 +53,7 @@ fn run() -> Result<()> {
     };
     match task.as_str() {
         "test" => check::run(&mut args),
+        "demo" => demo::run(&mut args),
         "firmware" => firmware::run(&mut args),
         "size" => firmware::size(&mut args),
         "sim" => sim::run(&mut args),

@@ -127,7 +127,16 @@ impl Raft {
         let lease = Arc::new(SharedLease::default());
         let publish =
             Publish { status: status_out, leadership: leadership_out, servers: servers_out, lease: lease.clone() };
-        let mut thread = Thread { node, queue, out, transport: transport.clone(), publish, began, tick: config.tick() };
+        let mut thread = Thread {
+            node,
+            queue,
+            out,
+            transport: transport.clone(),
+            publish,
+            began,
+            tick: config.tick(),
+            writer: None,
+        };
         let own_requests = requests.clone();
         let handle = std::thread::Builder::new().name("raft".into()).spawn(move || {
             if let Err(error) = thread.run(&own_requests) {
@@ -135,6 +144,10 @@ impl Raft {
                 let _ = failure_out.send(Some(Arc::new(error)));
             }
             thread.publish.ended(&thread.node);
+            // A snapshot being written holds the directory; who has waited for the stop may open it again.
+            if let Some(writer) = thread.writer.take() {
+                let _ = writer.join();
+            }
             thread.transport.stop();
         })?;
         let shared = Shared {
@@ -352,6 +365,8 @@ struct Thread<S> {
     publish: Publish,
     began: Instant,
     tick: Duration,
+    /// Writes a snapshot.
+    writer: Option<JoinHandle<()>>,
 }
 
 impl<S: StateMachine> Thread<S> {
@@ -417,8 +432,11 @@ impl<S: StateMachine> Thread<S> {
             let spawned = std::thread::Builder::new().name("raft-snapshot".into()).spawn(move || {
                 let _ = requests.send(Request::SnapshotWritten(job.run()));
             });
-            if let Err(error) = spawned {
-                log::error!("raft: cannot start the snapshot thread: {error}; the log grows until the next start");
+            match spawned {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => {
+                    log::error!("raft: cannot start the snapshot thread: {error}; the log grows until the next start")
+                }
             }
         }
     }

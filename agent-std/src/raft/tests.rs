@@ -304,3 +304,23 @@ async fn strangers_are_not_listened_to() {
 fn framed(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_le_bytes()[..], payload].concat()
 }
+
+/// A directory that version 1 wrote: two snapshots, segments, one more entry. It must open for ever; it is never written anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_versions_directory_opens() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/raft-v1");
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().join("1");
+    std::fs::create_dir(&copy).expect("empty");
+    for file in std::fs::read_dir(&fixture).expect("committed") {
+        let file = file.expect("readable");
+        std::fs::copy(file.path(), copy.join(file.file_name())).expect("room");
+    }
+    let running = Running::start(1, directory.path()).await;
+    running.wait_for("leads", |status| status.role == Role::Leader).await;
+    running.raft.read_barrier().await.expect("leads");
+    for number in 0..21 {
+        assert_eq!(running.value(&format!("k{number}")), Some(format!("v{number}")));
+    }
+    running.stop().await;
+}
