@@ -3,6 +3,8 @@
 //!
 //! Reads `vectors/gossip` and every further directory in `LICTOR_VECTORS` (paths separated by `:`).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -482,10 +484,10 @@ fn survive(bytes: &[u8], keys: &[Key], udp: bool) {
             let (mut parser, mut record) = (Parser::new(), vec![0; RECORD]);
             for part in plain[1..].chunks(64) {
                 let result = parser.push(&mut record, part, &mut |part| {
-                    if let Part::Events(slot) = part {
-                        if let Ok(events) = serf::Events::parse(slot) {
-                            events.iter().for_each(drop);
-                        }
+                    if let Part::Events(slot) = part
+                        && let Ok(events) = serf::Events::parse(slot)
+                    {
+                        events.iter().for_each(drop);
                     }
                 });
                 if result.is_err() {

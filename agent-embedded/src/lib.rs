@@ -8,14 +8,14 @@
 //!              └── tcp ── one future per socket ────────┘     └──── the firmware: commands, views
 //! ```
 //!
-//! A firmware makes an [`Agent`](agent_core::agent::Agent), wraps it in a [`Link`], and awaits [`run`] in a task. All
+//! A firmware makes an [`Agent`](agent_core::agent::Agent), wraps it in a `Link`, and awaits `run` in a task. All
 //! futures of the agent and the firmware's use of the link must be on one executor: the agent is borrowed for the
 //! length of a call and never across an await.
 //!
 //! - [`provision`]: what makes one board different from the next, kept in flash
 //! - [`identity`]: from those settings to the agent's configuration
-//! - [`Host`]: the firmware's side: checks that only it can run, events it wants to see
-//! - [`Link`]: commands and views for the firmware
+//! - `Host`: the firmware's side: checks that only it can run, events it wants to see
+//! - `Link`: commands and views for the firmware
 
 #[cfg(feature = "net")]
 mod clock;

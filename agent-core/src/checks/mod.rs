@@ -1,6 +1,6 @@
 //! Health checks: when to run them and how to judge them.
 //!
-//! [`schedule`] decides what is due and what a result means; the other files judge one kind each. Sockets are the agent's
+//! `schedule` decides what is due and what a result means; the other files judge one kind each. Sockets are the agent's
 //! and scripts the host's business: this part is told what came of them. Texts are Consul's (http spec §5 "Outputs").
 
 pub(crate) mod host;

@@ -191,6 +191,7 @@ pub struct Pool<'m> {
     stage: &'m mut [u8],
     image: &'m mut [u8],
     images: [exchange::Image; 2],
+    #[cfg_attr(not(feature = "compress"), expect(dead_code, reason = "only compression uses it"))]
     deflate: &'m mut [u8],
     awareness: Awareness,
     probe: probe::Probe,

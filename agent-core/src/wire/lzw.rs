@@ -423,7 +423,7 @@ mod tests {
 
     fn packed(input: &[u8], lead: bool) -> Vec<u8> {
         let mut out = vec![0; input.len() * 2 + 16];
-        let len = deflate(input, lead, &mut vec![0; DEFLATE_MEMORY], &mut out).unwrap();
+        let len = deflate(input, lead, &mut vec![0; DEFLATE_MEMORY], &mut out).expect("there is room");
         out.truncate(len);
         out
     }

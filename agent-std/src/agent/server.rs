@@ -148,10 +148,10 @@ impl Running {
         if !others {
             return;
         }
-        if self.raft.status().role == Role::Leader {
-            if let Err(error) = self.raft.transfer_leadership(None).await {
-                log::warn!("leadership could not be handed over: {error}");
-            }
+        if self.raft.status().role == Role::Leader
+            && let Err(error) = self.raft.transfer_leadership(None).await
+        {
+            log::warn!("leadership could not be handed over: {error}");
         }
         // The next leader takes us out when gossip says that we have left; see `steer`.
     }
@@ -172,10 +172,10 @@ impl Running {
     /// Stops raft: what it has acknowledged is on disk.
     pub async fn stop(&self, config: &Config) {
         self.raft.stop().await;
-        if config.data_dir.is_none() {
-            if let Some(directory) = dev_directory().parent() {
-                let _ = std::fs::remove_dir_all(directory);
-            }
+        if config.data_dir.is_none()
+            && let Some(directory) = dev_directory().parent()
+        {
+            let _ = std::fs::remove_dir_all(directory);
         }
     }
 

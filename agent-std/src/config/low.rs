@@ -1,5 +1,5 @@
 //! The configuration as written, after merging. Every field is optional: defaults depend on other fields and are chosen
-//! in [`super::high`].
+//! in `high`.
 
 use std::collections::BTreeMap;
 

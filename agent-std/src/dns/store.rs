@@ -93,9 +93,9 @@ impl StoreView<'_> {
             let _ = visit(node(&entry.node));
             return Found::Yes;
         }
-        let services =
+        let mut services =
             self.state.nodes().flat_map(|entry| entry.services.values().map(move |service| (entry, service)));
-        for (entry, service) in services.filter(|(_, service)| is_it(&service.address)) {
+        if let Some((entry, service)) = services.find(|(_, service)| is_it(&service.address)) {
             let _ = visit(Instance { service: &service.service, ..node(&entry.node) });
             return Found::Yes;
         }

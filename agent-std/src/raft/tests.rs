@@ -235,9 +235,17 @@ async fn an_empty_server_is_added_gets_a_snapshot_becomes_a_voter_and_is_removed
 
     assert!(matches!(second.raft.remove_server(&first.server.id).await, Err(ProposeError::NotLeader { .. })));
     assert!(matches!(first.raft.remove_server(&first.server.id).await, Err(ProposeError::Refused(_))));
-    first.raft.transfer_leadership(Some(&second.server.id)).await.expect("the other is well");
-    second.wait_for("leads", |status| status.role == Role::Leader).await;
-    second.raft.remove_server(&first.server.id).await.expect("the leader removes the other");
+    // On a busy machine a leader of two may lose its part again at once: then it is handed over anew.
+    let handed_over = timeout(PATIENCE, async {
+        loop {
+            let _ = first.raft.transfer_leadership(Some(&second.server.id)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if second.raft.remove_server(&first.server.id).await.is_ok() {
+                return;
+            }
+        }
+    });
+    handed_over.await.expect("the other leads and removes us");
     assert_eq!(second.raft.servers().len(), 1);
     second.raft.propose(b"alone=1".to_vec()).await.expect("alone again");
     first.stop().await;

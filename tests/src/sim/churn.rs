@@ -199,11 +199,9 @@ impl Run<'_> {
                 // A process that wakes up may have suspected others before it slept.
                 self.rules.disturb_all(until);
             }
-            5 if is_free && node > 3 => {
-                if self.world.command(node, |member, now| member.0.leave(now)).is_ok() {
-                    self.rules.disturb(node, now);
-                    self.rules.truth[node] = Truth::Left;
-                }
+            5 if is_free && node > 3 && self.world.command(node, |member, now| member.0.leave(now)).is_ok() => {
+                self.rules.disturb(node, now);
+                self.rules.truth[node] = Truth::Left;
             }
             6..=7 => {
                 let other = self.rng.below(self.plan.nodes);

@@ -98,9 +98,28 @@ fn content_hash(shown: &Shown) -> String {
     format!("{hash:016x}")
 }
 
+/// In the checks of a service, and only there, Consul also takes `CheckID` for `ID`.
+fn check_ids(service: &mut serde_json::Value) {
+    let Some(fields) = service.as_object_mut() else { return };
+    for (name, value) in fields.iter_mut() {
+        let checks = match (name.to_ascii_lowercase().as_str(), value) {
+            ("check", check) => std::slice::from_mut(check),
+            ("checks", serde_json::Value::Array(checks)) => checks.as_mut_slice(),
+            _ => continue,
+        };
+        for check in checks.iter_mut().filter_map(serde_json::Value::as_object_mut) {
+            let spelling = check.keys().find(|key| key.eq_ignore_ascii_case("CheckID")).cloned();
+            if let Some(id) = spelling.and_then(|spelling| check.remove(&spelling)) {
+                check.entry("ID").or_insert(id);
+            }
+        }
+    }
+}
+
 pub(super) async fn register(api: &Api, ask: &Ask) -> Result {
     let mut value = body::value(&ask.body)?;
     let failed = |why: String| HttpError::bad(format!("Request decode failed: {why}"));
+    check_ids(&mut value);
     load::parse_body(schema::SERVICE, &mut value).map_err(failed)?;
     let raw: RawService = serde_json::from_value(value).map_err(|error| failed(error.to_string()))?;
     let service = raw.resolve().map_err(HttpError::bad)?;
@@ -236,5 +255,18 @@ fn judged(reply: Reply, word: &'static str) -> Reply {
     match status_of(word) {
         200 => reply.with_status(200),
         status => reply.with_status(status).with_header("X-Consul-Reason", word),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn checks_of_services_may_say_check_id() {
+        let mut service = json!({"Name": "web", "Check": {"CheckID": "a"}, "checks": [{"checkid": "b"}, {"ID": "c"}]});
+        super::check_ids(&mut service);
+        let wanted = json!({"Name": "web", "Check": {"ID": "a"}, "checks": [{"ID": "b"}, {"ID": "c"}]});
+        assert_eq!(service, wanted);
     }
 }
