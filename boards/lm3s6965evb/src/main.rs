@@ -7,7 +7,7 @@
 use core::net::Ipv4Addr;
 
 use agent_core::{
-    agent::{Agent, Command, Event, HostCheck},
+    agent::{Agent, Command, Event, HostCheck, REQUEST_MIN},
     checks::Health,
     local::{CheckDef, CheckKind, ServiceDef},
     time::Duration,
@@ -39,7 +39,11 @@ use eth::Ethernet;
 use log::log;
 use sensor::Sensor;
 
-agent_embedded::memory!(Memory: members 4, text 768, services 1, checks 1, records 512);
+agent_core::lictor_memory! {
+    struct Memory {
+        members: 4, services: 1, checks: 1, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
+    }
+}
 
 /// The network stack's own sockets are two: DHCP and name look-ups.
 type Resources = StackResources<{ SOCKETS + 2 }>;
@@ -91,7 +95,7 @@ fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -
     static IDENTITY: StaticCell<Identity<'static>> = StaticCell::new();
     static TAGS: StaticCell<Tags<'static>> = StaticCell::new();
     static CONFIG: StaticCell<agent_core::config::Config<'static>> = StaticCell::new();
-    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::EMPTY);
+    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
     static LINK: StaticCell<Link<'static>> = StaticCell::new();
 
     log!(info, "address {=[u8; 4]}", address.octets());
