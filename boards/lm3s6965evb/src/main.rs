@@ -68,7 +68,7 @@ fn start(spawner: Spawner) {
     let resources = RESOURCES.init_with(StackResources::new);
     let (stack, runner) = embassy_net::new(ethernet, settings::network(settings), resources, ports);
     spawner.spawn(network(runner).expect("started once"));
-    spawner.spawn(agent(spawner, stack, settings, mac).expect("started once"));
+    spawner.spawn(begin(spawner, stack, settings, mac).expect("started once"));
 }
 
 #[embassy_executor::task]
@@ -76,16 +76,22 @@ async fn network(mut runner: Runner<'static, Ethernet>) -> ! {
     runner.run().await
 }
 
+/// Waits for the address and makes the agent. A task of its own: what [`link`] needs of the stack for a moment does not
+/// come on top of what [`agent`] needs for ever.
 #[embassy_executor::task]
-async fn agent(spawner: Spawner, stack: Stack<'static>, settings: &'static Settings<'static>, mac: [u8; 6]) {
-    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::EMPTY);
-
+async fn begin(spawner: Spawner, stack: Stack<'static>, settings: &'static Settings<'static>, mac: [u8; 6]) {
     stack.wait_config_up().await;
     let Some(link) = stack.config_v4().and_then(|own| link(settings, mac, own.address.address())) else { return };
     if link.command(Command::Register(&THERMOMETER)).is_err() {
         log!(error, "the service was refused");
     }
     spawner.spawn(leave_on_button(link).expect("started once"));
+    spawner.spawn(agent(stack, link).expect("started once"));
+}
+
+#[embassy_executor::task]
+async fn agent(stack: Stack<'static>, link: &'static Link<'static>) {
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::EMPTY);
     agent_embedded::run(stack, link, BUFFERS.take(), &mut Thermometer(Sensor::start(ROOM))).await
 }
 
