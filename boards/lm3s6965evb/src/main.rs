@@ -41,7 +41,7 @@ use sensor::Sensor;
 
 agent_core::lictor_memory! {
     struct Memory {
-        members: 4, services: 1, checks: 1, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
+        members: 8, services: 1, checks: 1, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
     }
 }
 
