@@ -74,9 +74,8 @@ pub async fn run(stack: Stack<'_>, link: &Link<'_>, buffers: &mut Buffers, host:
     let [a, b, c] = tcp;
     let streams = join_array([tcp::run(stack, link, 0, a), tcp::run(stack, link, 1, b), tcp::run(stack, link, 2, c)]);
     let mut pump = Pump { link, udp, packet, host };
-    match join3(pump.run(), streams, resolve(stack, link)).await {
-        (never, ..) => never,
-    }
+    let (never, ..) = join3(pump.run(), streams, resolve(stack, link)).await;
+    never
 }
 
 /// Looks names up, one after the other.

@@ -1,12 +1,25 @@
 //! A board's settings and MAC address, turned into the agent's configuration.
 //!
-//! The agent borrows its configuration, which borrows its tags, which borrow the name and id made here. Each goes into
-//! a static of its own:
+//! The agent borrows its configuration, which borrows its tags, which borrow the name and id made here. In firmware each
+//! is put into a static of its own.
 //!
-//! ```ignore
-//! let identity = IDENTITY.init(Identity::new(settings, mac, address)?);
-//! let tags = TAGS.init(identity.tags());
-//! let config = CONFIG.init(identity.config(tags));
+//! ```
+//! use agent_core::{agent::Agent, time::Instant};
+//! use agent_embedded::{identity::Identity, provision::Settings};
+//!
+//! agent_core::lictor_memory! {
+//!     struct Memory { members: 8, services: 1, checks: 1, connections: 2, queries: 1 }
+//! }
+//!
+//! let settings = Settings::default();
+//! let identity = Identity::new(&settings, [2, 0, 0, 0xab, 0xcd, 0xef], [192, 0, 2, 7].into())?;
+//! let tags = identity.tags();
+//! let config = identity.config(&tags);
+//! let mut memory = Memory::new();
+//! // The seed comes from the chip's random number generator.
+//! let agent = Agent::new(&config, memory.regions(), [7; 32], Instant::ZERO)?;
+//! assert_eq!(identity.name(), "board-abcdef");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use core::{

@@ -26,14 +26,13 @@ mod fmt;
 pub mod identity;
 #[cfg(feature = "net")]
 mod link;
-mod memory;
 pub mod provision;
 #[cfg(feature = "net")]
 mod tcp;
 #[cfg(feature = "net")]
 mod udp;
 
-/// The core, for [`memory!`] and for firmware that wants the very version the driver was made for.
+/// The core, for firmware that wants the very version the driver was made for.
 pub use agent_core as core;
 #[cfg(feature = "net")]
 pub use clock::now;

@@ -161,7 +161,13 @@ impl Board {
         self.sensor.write_all(format!("{tenths}\n").as_bytes()).and_then(|()| self.sensor.flush()).expect("QEMU reads");
     }
 
-    /// Stops the core and the clock, as if the power were away; [`Board::resume`] goes on where it stopped.
+    /// Takes the power away for good; what starts again is a new board.
+    pub fn power_off(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+
+    /// Stops the core and the clock; [`Board::resume`] goes on where it stopped.
     pub fn pause(&self) {
         self.control("stop", "{}");
     }
@@ -224,8 +230,7 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        self.power_off();
     }
 }
 

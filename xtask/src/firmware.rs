@@ -42,7 +42,8 @@ struct Board {
 const BOARDS: &[Board] = &[Board {
     name: "lm3s6965evb",
     target: "thumbv7m-none-eabi",
-    flash: (256 << 10, 128 << 10),
+    // The last 4 KB hold the settings.
+    flash: (256 << 10, 252 << 10),
     ram: (0x2000_0000, 64 << 10),
 }];
 

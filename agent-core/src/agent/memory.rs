@@ -53,13 +53,17 @@ impl Regions<'_> {
 /// ```
 ///
 /// `new` is `const` and all zero bits: in a `static_cell::ConstStaticCell` it lies in .bss. `members` counts ourselves;
-/// `connections` are TCP exchanges of checks and of calls to servers, and gossip has two more; each of the `queries` is a
-/// DNS query under way, 0 turns DNS off. The rest follows: a member takes about 330 octets, a service 280, a check 400.
+/// `connections` are TCP exchanges of checks and of calls to servers, and gossip has three more; each of the `queries` is
+/// a DNS query under way, 0 turns DNS off. The rest follows: a member takes about 330 octets, a service 280, a check 400.
+///
+/// Where RAM is short, three regions can be given in octets behind `queries`, in this order, each or none:
+/// `outbox` (1,536), `stage` (2,048) and `request` (1,280). [`PoolRegions`] and [`Regions`] say what less of them means.
 #[macro_export]
 macro_rules! lictor_memory {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         members: $members:expr, services: $services:expr, checks: $checks:expr, connections: $connections:expr,
-        queries: $queries:expr $(,)?
+        queries: $queries:expr
+        $(, outbox: $outbox:expr)? $(, stage: $stage:expr)? $(, request: $request:expr)? $(,)?
     }) => {
         $(#[$meta])*
         $vis struct $name {
@@ -67,28 +71,33 @@ macro_rules! lictor_memory {
             index: [u16; (2 * $members as usize).next_power_of_two()],
             names: [u8; $crate::agent::at_least(192 * $members, 768)],
             broadcasts: [$crate::membership::BroadcastSlot; 16],
-            outbox: [u8; 2 * $crate::pool::OUTBOX_MIN],
+            outbox: [u8; $name::OUTBOX],
             mail: [u8; 512],
             queues: $crate::pool::Queues,
             relays: [$crate::pool::RelaySlot; 2],
             seen: [$crate::serf::SeenSlot; 16],
             intents: [$crate::serf::IntentSlot; 8],
-            streams: [$crate::pool::StreamSlot; 2],
+            // One that others open; a push/pull and a ping that we open.
+            streams: [$crate::pool::StreamSlot; 3],
             inflate: [u8; $crate::pool::INFLATE_MIN],
             datagram: [u8; $crate::pool::DATAGRAM_MIN],
-            stage: [u8; 2048],
+            stage: [u8; $name::STAGE],
             image: [u8; $crate::pool::IMAGE_MIN],
             deflate: [u8; $crate::pool::DEFLATE],
             services: [$crate::local::ServiceSlot; $services],
             checks: [$crate::local::CheckSlot; $checks],
             text: [u8; 256 * $services + 320 * $checks],
             connections: [$crate::agent::ConnectionSlot; $connections],
-            request: [u8; 1280],
+            request: [u8; $name::REQUEST],
             queries: [$crate::agent::QuerySlot; $queries],
             look_ups: [$crate::agent::LookUpSlot; $queries],
         }
 
         impl $name {
+            const OUTBOX: usize = $crate::agent::given(&[$($outbox)?], 2 * $crate::pool::OUTBOX_MIN);
+            const STAGE: usize = $crate::agent::given(&[$($stage)?], 2048);
+            const REQUEST: usize = $crate::agent::given(&[$($request)?], 1280);
+
             /// All zero bits.
             #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
             $vis const fn new() -> Self {
@@ -97,23 +106,23 @@ macro_rules! lictor_memory {
                     index: [0; (2 * $members as usize).next_power_of_two()],
                     names: [0; $crate::agent::at_least(192 * $members, 768)],
                     broadcasts: [const { $crate::membership::BroadcastSlot::EMPTY }; 16],
-                    outbox: [0; 2 * $crate::pool::OUTBOX_MIN],
+                    outbox: [0; $name::OUTBOX],
                     mail: [0; 512],
                     queues: $crate::pool::Queues::EMPTY,
                     relays: [const { $crate::pool::RelaySlot::EMPTY }; 2],
                     seen: [const { $crate::serf::SeenSlot::EMPTY }; 16],
                     intents: [const { $crate::serf::IntentSlot::EMPTY }; 8],
-                    streams: [const { $crate::pool::StreamSlot::EMPTY }; 2],
+                    streams: [const { $crate::pool::StreamSlot::EMPTY }; 3],
                     inflate: [0; $crate::pool::INFLATE_MIN],
                     datagram: [0; $crate::pool::DATAGRAM_MIN],
-                    stage: [0; 2048],
+                    stage: [0; $name::STAGE],
                     image: [0; $crate::pool::IMAGE_MIN],
                     deflate: [0; $crate::pool::DEFLATE],
                     services: [$crate::local::ServiceSlot::EMPTY; $services],
                     checks: [$crate::local::CheckSlot::EMPTY; $checks],
                     text: [0; 256 * $services + 320 * $checks],
                     connections: [$crate::agent::ConnectionSlot::EMPTY; $connections],
-                    request: [0; 1280],
+                    request: [0; $name::REQUEST],
                     queries: [$crate::agent::QuerySlot::EMPTY; $queries],
                     look_ups: [$crate::agent::LookUpSlot::EMPTY; $queries],
                 }
@@ -159,4 +168,13 @@ macro_rules! lictor_memory {
 #[doc(hidden)]
 pub const fn at_least(wanted: usize, least: usize) -> usize {
     if wanted < least { least } else { wanted }
+}
+
+/// The size that was given, or the usual one; for [`lictor_memory!`](crate::lictor_memory).
+#[doc(hidden)]
+pub const fn given(size: &[usize], usual: usize) -> usize {
+    match size {
+        [size, ..] => *size,
+        [] => usual,
+    }
 }

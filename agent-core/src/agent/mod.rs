@@ -22,9 +22,9 @@ use core::net::{IpAddr, SocketAddr};
 
 pub(crate) use input::Owner;
 pub use input::{CheckId, Command, CommandError, Port, StreamId, StreamInput, Ticket};
-#[doc(hidden)]
-pub use memory::at_least;
 pub use memory::{REQUEST_MIN, Regions};
+#[doc(hidden)]
+pub use memory::{at_least, given};
 pub use names::{LookUpSlot, QuerySlot};
 pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target};
 pub use streams::ConnectionSlot;

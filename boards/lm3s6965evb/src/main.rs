@@ -7,7 +7,7 @@
 use core::net::Ipv4Addr;
 
 use agent_core::{
-    agent::{Agent, Command, Event, HostCheck},
+    agent::{Agent, Command, Event, HostCheck, REQUEST_MIN},
     checks::Health,
     local::{CheckDef, CheckKind, ServiceDef},
     time::Duration,
@@ -39,7 +39,11 @@ use eth::Ethernet;
 use log::log;
 use sensor::Sensor;
 
-agent_embedded::memory!(Memory: members 4, text 768, services 1, checks 1, records 512);
+agent_core::lictor_memory! {
+    struct Memory {
+        members: 8, services: 1, checks: 1, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
+    }
+}
 
 /// The network stack's own sockets are two: DHCP and name look-ups.
 type Resources = StackResources<{ SOCKETS + 2 }>;
@@ -64,7 +68,7 @@ fn start(spawner: Spawner) {
     let resources = RESOURCES.init_with(StackResources::new);
     let (stack, runner) = embassy_net::new(ethernet, settings::network(settings), resources, ports);
     spawner.spawn(network(runner).expect("started once"));
-    spawner.spawn(agent(spawner, stack, settings, mac).expect("started once"));
+    spawner.spawn(begin(spawner, stack, settings, mac).expect("started once"));
 }
 
 #[embassy_executor::task]
@@ -72,16 +76,22 @@ async fn network(mut runner: Runner<'static, Ethernet>) -> ! {
     runner.run().await
 }
 
+/// Waits for the address and makes the agent. A task of its own: what [`link`] needs of the stack for a moment does not
+/// come on top of what [`agent`] needs for ever.
 #[embassy_executor::task]
-async fn agent(spawner: Spawner, stack: Stack<'static>, settings: &'static Settings<'static>, mac: [u8; 6]) {
-    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::EMPTY);
-
+async fn begin(spawner: Spawner, stack: Stack<'static>, settings: &'static Settings<'static>, mac: [u8; 6]) {
     stack.wait_config_up().await;
     let Some(link) = stack.config_v4().and_then(|own| link(settings, mac, own.address.address())) else { return };
     if link.command(Command::Register(&THERMOMETER)).is_err() {
         log!(error, "the service was refused");
     }
     spawner.spawn(leave_on_button(link).expect("started once"));
+    spawner.spawn(agent(stack, link).expect("started once"));
+}
+
+#[embassy_executor::task]
+async fn agent(stack: Stack<'static>, link: &'static Link<'static>) {
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::EMPTY);
     agent_embedded::run(stack, link, BUFFERS.take(), &mut Thermometer(Sensor::start(ROOM))).await
 }
 
@@ -91,7 +101,7 @@ fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -
     static IDENTITY: StaticCell<Identity<'static>> = StaticCell::new();
     static TAGS: StaticCell<Tags<'static>> = StaticCell::new();
     static CONFIG: StaticCell<agent_core::config::Config<'static>> = StaticCell::new();
-    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::EMPTY);
+    static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
     static LINK: StaticCell<Link<'static>> = StaticCell::new();
 
     log!(info, "address {=[u8; 4]}", address.octets());

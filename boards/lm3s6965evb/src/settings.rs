@@ -4,8 +4,6 @@ use agent_embedded::provision::{Network, Settings};
 use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use static_cell::StaticCell;
 
-use crate::log::log;
-
 unsafe extern "C" {
     // Addresses only, from memory.x.
     static _settings_start: u8;
@@ -25,7 +23,7 @@ pub fn load() -> &'static Settings<'static> {
     };
     let settings = Settings::decode(page).unwrap_or_else(|_why| {
         #[cfg(feature = "log")]
-        log!(warn, "default settings: {}", defmt::Display2Format(&_why));
+        crate::log::log!(warn, "default settings: {}", defmt::Display2Format(&_why));
         Settings::default()
     });
     SETTINGS.init(settings)
