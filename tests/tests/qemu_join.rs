@@ -96,7 +96,7 @@ fn note_stack(board: &Board) -> Result<()> {
 /// The board's check follows its sensor, through gossip's membership and the board's own calls to the server.
 fn follows_the_sensor() -> Result<()> {
     let mut pair = Pair::start("board-sensor", false)?;
-    let row = wait::until("the service", SETTLE, || pair.server.shows_service(&pair.name, "thermometer"))?;
+    let row = wait::until("the service", SETTLE, || pair.server.shows_service(&pair.name, "thermo"))?;
     wait::check(row["ServicePort"] == 8301 && row["ServiceTags"] == json!(["celsius"]), || format!("catalog: {row}"))?;
     pair.check_is("temperature", "passing")?;
     pair.board.set_sensor(345);
@@ -123,9 +123,9 @@ fn answers_questions() -> Result<()> {
         })
     };
     let own = [Record::A(pair.forward.address)];
-    says("thermometer.service.consul", Question::A, 0, &own)?;
-    says("celsius.thermometer.service.consul", Question::A, 0, &own)?;
-    says("thermometer.service.consul", Question::Srv, 0, &[Record::Srv(8301, "board-dns.node.dc1.consul".into())])?;
+    says("thermo.service.consul", Question::A, 0, &own)?;
+    says("celsius.thermo.service.consul", Question::A, 0, &own)?;
+    says("thermo.service.consul", Question::Srv, 0, &[Record::Srv(8301, "board-dns.node.dc1.consul".into())])?;
     let IpAddr::V4(server) = pair.server.gossip().ip() else { unreachable!("loopback networks are 127.0.0.0/8") };
     says(&format!("{}.node.consul", pair.server.name), Question::A, 0, &[Record::A(server)])?;
     says("nobody.service.consul", Question::A, 3, &[])?;

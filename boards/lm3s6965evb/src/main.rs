@@ -20,6 +20,7 @@ use agent_embedded::{
 };
 use embassy_executor::Spawner;
 use embassy_net::{Runner, Stack, StackResources};
+use embassy_time::Timer;
 use static_cell::{ConstStaticCell, StaticCell};
 
 mod button;
@@ -41,7 +42,7 @@ use sensor::Sensor;
 
 agent_core::lictor_memory! {
     struct Memory {
-        members: 8, services: 1, checks: 1, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
+        members: 8, services: 1, checks: 2, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
     }
 }
 
@@ -86,6 +87,7 @@ async fn begin(spawner: Spawner, stack: Stack<'static>, settings: &'static Setti
         log!(error, "the service was refused");
     }
     spawner.spawn(leave_on_button(link).expect("started once"));
+    spawner.spawn(work(link).expect("started once"));
     spawner.spawn(agent(stack, link).expect("started once"));
 }
 
@@ -133,7 +135,7 @@ fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -
 /// What the board offers to the cluster.
 const THERMOMETER: ServiceDef<'static> = ServiceDef {
     id: "",
-    name: "thermometer",
+    name: "thermo",
     tags: &["celsius"],
     address: "",
     port: 8301,
@@ -142,23 +144,35 @@ const THERMOMETER: ServiceDef<'static> = ServiceDef {
     weights: (1, 1),
     enable_tag_override: false,
     token: "",
-    checks: &[CheckDef {
-        id: "temperature",
-        name: "Temperature",
-        notes: "below 30 °C is well, from 40 °C it is not",
-        service_id: "",
-        token: "",
-        status: Health::Critical,
-        kind: CheckKind::Host {
-            key: 0,
-            label: "sensor",
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-        },
-        deregister_critical_after: Duration::ZERO,
-        success_before_passing: 0,
-        failures_before_critical: 0,
-    }],
+    checks: &[TEMPERATURE, LOOP],
+};
+
+/// The sensor's value, judged.
+const TEMPERATURE: CheckDef<'static> = CheckDef {
+    id: "temperature",
+    name: "Temperature",
+    notes: "below 30 °C is well, from 40 °C it is not",
+    service_id: "",
+    token: "",
+    status: Health::Critical,
+    kind: CheckKind::Host {
+        key: 0,
+        label: "sensor",
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+    },
+    deregister_critical_after: Duration::ZERO,
+    success_before_passing: 0,
+    failures_before_critical: 0,
+};
+
+/// The firmware's own loop: critical when it has not reported for a while.
+const LOOP: CheckDef<'static> = CheckDef {
+    id: "loop",
+    name: "Main loop",
+    notes: "reports every 10 s",
+    kind: CheckKind::Ttl { ttl: Duration::from_secs(30) },
+    ..TEMPERATURE
 };
 
 /// The sensor's value until its first line, in tenths of a degree.
@@ -186,6 +200,18 @@ impl Host for Thermometer {
             Event::User { name, .. } => log!(info, "event {=str}", *name),
             Event::Local => {}
         }
+    }
+}
+
+/// The firmware's own work would be here; it reports that it goes on.
+#[embassy_executor::task]
+async fn work(link: &'static Link<'static>) {
+    loop {
+        let report = Command::UpdateTtl { id: LOOP.id, health: Health::Passing, output: "running" };
+        if link.command(report).is_err() {
+            log!(warn, "the loop's check is not registered");
+        }
+        Timer::after_secs(10).await;
     }
 }
 

@@ -15,7 +15,7 @@ Usage: cargo xtask firmware run [OPTIONS]
   --seed ADDRESS   a member to join, `ip:port`; may be given four times
   --address IP     loopback address that leads to the board (default 127.0.0.1)
   --gossip PORT    its gossip port there (default 8311)
-  --dns PORT       its DNS port there (default 8611): dig @127.0.0.1 -p 8611 thermometer.service.consul
+  --dns PORT       its DNS port there (default 8611): dig @127.0.0.1 -p 8611 thermo.service.consul
   --number N       last octet of its MAC address (default 1)
 
 The board's log goes to standard error. Each line typed is a temperature for its thermometer, in tenths of a degree;
