@@ -27,7 +27,7 @@ pub fn run(args: &mut lexopt::Parser) -> Result<()> {
     no_alloc()?;
     packages::ensure(&[firmware::QEMU])?;
     let peers = peers::install()?;
-    let mut tests = cargo(&["test", "--workspace", "--locked"]);
+    let mut tests = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     if long {
         tests.env("LICTOR_LONG", "1");
     }

@@ -87,7 +87,7 @@ pub fn run(config: Config, product: Product) -> u8 {
     };
     match runtime.block_on(serve(Arc::new(config), product)) {
         Ok(code) => {
-            log::info!("agent: Exit code: code={code}");
+            log::info!("Exit code: code={code}");
             code
         }
         Err(error) => {
@@ -225,7 +225,7 @@ async fn until_stopped(
     loop {
         let wish = tokio::select! {
             kind = signals.next() => {
-                log::info!("agent: Caught: signal={kind:?}");
+                log::info!("Caught: signal={kind:?}");
                 kind.wish(config)
             }
             () = local.told_to_leave() => Wish::Leave,
@@ -237,14 +237,14 @@ async fn until_stopped(
         match wish {
             Wish::Reload => match local.reload().await {
                 Ok(()) => {}
-                Err(error) => log::error!("agent: Reload config failed: error=\"{error}\""),
+                Err(error) => log::error!("Reload config failed: error=\"{error}\""),
             },
             Wish::Stop => {
-                log::info!("agent: Graceful shutdown disabled. Exiting");
+                log::info!("Graceful shutdown disabled. Exiting");
                 return 1;
             }
             Wish::Leave => {
-                log::info!("agent: Gracefully shutting down agent...");
+                log::info!("Gracefully shutting down agent...");
                 let leave = async {
                     if let Some(running) = running {
                         running.leave().await;
