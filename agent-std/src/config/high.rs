@@ -119,8 +119,6 @@ pub struct Config {
     pub retry_join: Vec<String>,
     /// Time between tries.
     pub retry_interval: Duration,
-    /// Tries; 0: for ever.
-    pub retry_max: u32,
     /// Join known members again even after a leave.
     pub rejoin_after_leave: bool,
     /// Be a member of a plain serf pool (`lictor.serf_only`).
@@ -335,8 +333,6 @@ impl Config {
             start_join: low.start_join,
             retry_join: low.retry_join,
             retry_interval,
-            retry_max: u32::try_from(low.retry_max.unwrap_or(0))
-                .map_err(|_| "retry_max must be between 0 and 4294967295")?,
             rejoin_after_leave: low.rejoin_after_leave.unwrap_or(false),
             serf_only: low.lictor.serf_only.unwrap_or(false),
             leave_on_terminate: low.leave_on_terminate.unwrap_or(!server),

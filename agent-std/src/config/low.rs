@@ -57,7 +57,6 @@ pub struct Low {
     pub rejoin_after_leave: Option<bool>,
     pub retry_interval: Option<String>,
     pub retry_join: Vec<String>,
-    pub retry_max: Option<i64>,
     pub server: Option<bool>,
     pub service: Option<RawService>,
     pub services: Vec<RawService>,

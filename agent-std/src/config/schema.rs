@@ -225,7 +225,7 @@ pub const FILE: &[Key] = &[
     key("rejoin_after_leave", Bool),
     key("retry_interval", Text),
     key("retry_join", List(&Text)),
-    key("retry_max", Int),
+    not_yet("retry_max", "0"),
     key("server", Bool),
     key("service", Block(SERVICE)),
     key("services", List(&Block(SERVICE))),
