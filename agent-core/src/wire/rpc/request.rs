@@ -215,18 +215,7 @@ fn check(w: &mut Writer<'_>, node: &str, check: CheckRecord<'_>) {
 pub fn coordinate(w: &mut Writer<'_>, scope: Scope<'_>, node: &str, at: &Coordinate) {
     w.map(3 + token_entries(scope));
     w.text("Coord");
-    w.map(4);
-    w.text("Adjustment");
-    w.float(at.adjustment);
-    w.text("Error");
-    w.float(at.error);
-    w.text("Height");
-    w.float(at.height);
-    w.text("Vec");
-    w.array(at.vec.len());
-    for part in at.vec {
-        w.float(part);
-    }
+    at.emit_map(w);
     w.text("Datacenter");
     w.text(scope.datacenter);
     w.text("Node");
