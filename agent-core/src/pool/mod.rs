@@ -323,6 +323,7 @@ impl<'m> Pool<'m> {
     }
 
     /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
+    #[inline(never)] // its stack frame is not for those who never get here
     pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
         if let Some(mail) = self.delivered.take() {
             self.mail.free(mail);

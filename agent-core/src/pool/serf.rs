@@ -22,6 +22,7 @@ use crate::{
 
 impl Pool<'_> {
     /// A serf message, its type octet first.
+    #[inline(never)] // its stack frame is not for those who never get here
     pub(super) fn on_serf_message(&mut self, now: Instant, message: &[u8]) -> Result<(), Error> {
         match serf::parse(message)? {
             SerfMessage::Join(intent) => self.on_join_intent(now, &intent, true),
