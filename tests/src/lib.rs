@@ -46,3 +46,8 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 pub fn watch_time(short: Duration, long: Duration) -> Duration {
     if std::env::var_os("LICTOR_LONG").is_some() { long } else { short }
 }
+
+/// How often a test repeats: `short` in CI, `long` where `LICTOR_LONG` is set.
+pub fn repetitions(short: u32, long: u32) -> u32 {
+    if std::env::var_os("LICTOR_LONG").is_some() { long } else { short }
+}

@@ -164,6 +164,10 @@ pub struct Config {
     pub disable_http_unprintable_char_filter: bool,
     /// Raft timing, 1 (fast) to 10.
     pub raft_multiplier: u8,
+    /// Log entries since the last snapshot that cause the next; none: raft's default.
+    pub raft_snapshot_threshold: Option<u64>,
+    /// Log entries kept behind a snapshot; none: raft's default.
+    pub raft_trailing_logs: Option<u64>,
     /// LAN gossip timing.
     pub gossip: Timing,
     /// DNS answers.
@@ -377,6 +381,8 @@ impl Config {
             raft_multiplier: u8::try_from(raft_multiplier).ok().filter(|n| (1..=10).contains(n)).ok_or_else(|| {
                 format!("performance.raft_multiplier cannot be {raft_multiplier}. Must be between 1 and 10")
             })?,
+            raft_snapshot_threshold: entries("raft_snapshot_threshold", low.raft_snapshot_threshold)?,
+            raft_trailing_logs: entries("raft_trailing_logs", low.raft_trailing_logs)?,
             gossip,
             dns_rules: DnsRules {
                 allow_stale: low.dns_config.allow_stale.unwrap_or(true),
@@ -505,6 +511,13 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
     }
+}
+
+/// A number of log entries; 0 leaves it to raft, as in Consul.
+fn entries(name: &str, given: Option<i64>) -> Result<Option<u64>, String> {
+    let given = given.unwrap_or(0);
+    let entries = u64::try_from(given).map_err(|_| format!("{name} cannot be {given}. Must not be negative"))?;
+    Ok((entries > 0).then_some(entries))
 }
 
 fn positive(name: &str, given: Option<i64>, default: usize) -> Result<usize, String> {

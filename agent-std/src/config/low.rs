@@ -54,6 +54,8 @@ pub struct Low {
     pub ports: Ports,
     pub protocol: Option<i64>,
     pub raft_protocol: Option<i64>,
+    pub raft_snapshot_threshold: Option<i64>,
+    pub raft_trailing_logs: Option<i64>,
     pub rejoin_after_leave: Option<bool>,
     pub retry_interval: Option<String>,
     pub retry_join: Vec<String>,
