@@ -117,22 +117,17 @@ impl Pool<'_> {
         if !self.events_seen.is_new(self.event_clock.time(), event.ltime, hash) {
             return;
         }
-        self.deliver_user_event(event);
+        self.keep_event(event);
         if let Some(message) = message {
             self.pass_on(Queue::Event, |w| w.octets(message));
         }
     }
 
-    pub(super) fn deliver_user_event(&mut self, event: &UserEvent<'_>) {
-        let Ok(name_len) = u16::try_from(event.name.len()) else { return };
-        let Some(mail) = self.mail.put(event.name.len() + event.payload.len()) else {
-            self.lagged = true;
-            return;
-        };
-        let mut writer = Writer::new(self.mail.get_mut(mail));
-        writer.octets(event.name.as_bytes());
-        writer.octets(event.payload);
-        self.tell(Event::User { ltime: event.ltime, name_len, mail });
+    /// Remembers an event for its delivery, and for those who missed it.
+    pub(super) fn keep_event(&mut self, event: &UserEvent<'_>) {
+        let clock = self.event_clock.time();
+        self.lagged |= !self.recent.keep(clock, event);
+        self.members.touch();
     }
 
     fn on_query(&mut self, query: &Query<'_>, message: &[u8]) {

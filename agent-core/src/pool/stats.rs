@@ -45,6 +45,8 @@ pub struct PoolStats {
     pub members_refused: u32,
     /// Queued gossip displaced before it was sent often enough.
     pub broadcasts_dropped: u32,
+    /// User events given up before 512 later ones: those who missed them do not get them from us.
+    pub events_dropped: u32,
     /// Coordinates of peers that could not be used.
     pub coordinates_refused: u32,
 }
