@@ -157,7 +157,7 @@ impl Pool<'_> {
                 Filter::Nodes(list) => serf::filter_names(list).any(|name| name == self.config.name),
                 Filter::Tag { tag, expr } => {
                     let value = self.local().tag(tag).unwrap_or("");
-                    match simple_match(expr, value) {
+                    match (self.config.match_tag)(expr, value) {
                         Some(matched) => matched,
                         None => {
                             count(&mut self.stats.filters_unknown);
@@ -314,17 +314,4 @@ impl Pool<'_> {
             emit(w);
         });
     }
-}
-
-/// Matches expressions without operators, anchored or not, as tag filters mostly are. `None`: it needs more than that.
-fn simple_match(expr: &str, value: &str) -> Option<bool> {
-    let (expr, from_start) = expr.strip_prefix('^').map_or((expr, false), |rest| (rest, true));
-    let (expr, to_end) = expr.strip_suffix('$').map_or((expr, false), |rest| (rest, true));
-    let literal = expr.bytes().all(|byte| !br".^$*+?()[]{}|\".contains(&byte));
-    literal.then(|| match (from_start, to_end) {
-        (true, true) => value == expr,
-        (true, false) => value.starts_with(expr),
-        (false, true) => value.ends_with(expr),
-        (false, false) => value.contains(expr),
-    })
 }

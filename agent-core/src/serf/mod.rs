@@ -2,8 +2,10 @@
 
 pub(crate) mod clock;
 pub(crate) mod coordinate;
+mod filter;
 pub(crate) mod recent;
 pub(crate) mod seen;
 
+pub use filter::{MatchTag, match_simple};
 pub use recent::EventSlot;
 pub use seen::{IntentSlot, SeenSlot};
