@@ -161,6 +161,11 @@ impl Board {
         self.log.lock().iter().any(|line| line.contains(text))
     }
 
+    /// What the board has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().join("\n")
+    }
+
     /// How many lines the board has written.
     pub fn lines(&self) -> usize {
         self.log.lock().len()

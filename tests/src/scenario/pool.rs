@@ -84,6 +84,7 @@ impl Member {
         match self {
             Member::Serf(serf) => serf.log(),
             Member::Lictor(agent) => agent.log(),
+            Member::Board(board) => board.log(),
         }
     }
 
