@@ -158,7 +158,12 @@ impl Board {
 
     /// Whether a log line contains `text` by now.
     pub fn has_logged(&self, text: &str) -> bool {
-        self.log.lock().iter().any(|line| line.contains(text))
+        self.count_logged(text) > 0
+    }
+
+    /// How many log lines contain `text` by now.
+    pub fn count_logged(&self, text: &str) -> usize {
+        self.log.lock().iter().filter(|line| line.contains(text)).count()
     }
 
     /// What the board has logged.
