@@ -166,6 +166,11 @@ impl Board {
         self.log.lock().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// What the board has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().join("\n")
+    }
+
     /// How many lines the board has written.
     pub fn lines(&self) -> usize {
         self.log.lock().len()

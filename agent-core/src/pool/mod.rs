@@ -40,11 +40,12 @@ use crate::{
         keyring::Keyring,
         members::{MemberId, Members, Record, State},
     },
-    memory::{Mail, MailId, Pack},
+    memory::{Mail, Pack},
     rand::Rng,
     serf::{
         clock::Clock,
         coordinate::Vivaldi,
+        recent::Recent,
         seen::{Intents, Seen},
     },
     time::{Duration, Instant},
@@ -53,12 +54,13 @@ use crate::{
         crypt::Nonces,
         gossip,
         msgpack::Writer,
+        serf::UserEvent,
         tags::{self, MAX_META},
     },
 };
 
 pub(crate) use memory::NOWHERE;
-pub use memory::{DATAGRAM_MIN, DEFLATE, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
+pub use memory::{DATAGRAM_MIN, DEFLATE, EVENT_TEXT_MIN, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
 pub use stats::PoolStats;
 pub use stream::StreamSlot;
 pub use transmit::MAX_DATAGRAM;
@@ -144,7 +146,6 @@ pub enum PoolOutput<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Member(MemberChange, MemberId),
-    User { ltime: u64, name_len: u16, mail: MailId },
     Finished { ticket: Ticket, outcome: Outcome },
 }
 
@@ -180,8 +181,6 @@ pub struct Pool<'m> {
     mail: Mail<'m>,
     queues: &'m mut Queues,
     lagged: bool,
-    /// Given up at the next poll, when nobody looks at it any more.
-    delivered: Option<MailId>,
     reaped: Option<MemberId>,
     relays: &'m mut [RelaySlot],
     streams: &'m mut [StreamSlot],
@@ -203,6 +202,7 @@ pub struct Pool<'m> {
     query_clock: Clock,
     events_seen: Seen<'m>,
     queries_seen: Seen<'m>,
+    recent: Recent<'m>,
     intents: Intents<'m>,
     vivaldi: Vivaldi,
     /// Members in the last push/pull of somebody: what a partial table knows of the cluster's size.
@@ -265,7 +265,6 @@ impl<'m> Pool<'m> {
             mail: Mail::new(mem.mail),
             queues: mem.queues,
             lagged: false,
-            delivered: None,
             reaped: None,
             relays: mem.relays,
             streams: mem.streams,
@@ -286,6 +285,7 @@ impl<'m> Pool<'m> {
             query_clock: Clock::new(),
             events_seen: Seen::new(events_seen),
             queries_seen: Seen::new(queries_seen),
+            recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),
             told_size: 0,
@@ -325,9 +325,6 @@ impl<'m> Pool<'m> {
     /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
     #[inline(never)] // its stack frame is not for those who never get here
     pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
-        if let Some(mail) = self.delivered.take() {
-            self.mail.free(mail);
-        }
         if let Some(member) = self.reaped.take() {
             self.forget(member);
         }
@@ -342,6 +339,10 @@ impl<'m> Pool<'m> {
         }
         if let Some(event) = self.queues.events.pop_front() {
             return self.deliver(event);
+        }
+        if let Some(at) = self.recent.next() {
+            let UserEvent { ltime, name, payload, .. } = self.recent.get(at);
+            return PoolOutput::User { ltime, name, payload };
         }
         if core::mem::take(&mut self.lagged) {
             return PoolOutput::Lagged;
@@ -401,6 +402,7 @@ impl<'m> Pool<'m> {
             members_evicted: self.members.evicted,
             members_refused: self.members.refused,
             broadcasts_dropped: self.queue.dropped,
+            events_dropped: self.recent.dropped,
             coordinates_refused: self.vivaldi.refused,
             ..self.stats
         }
@@ -414,11 +416,6 @@ impl<'m> Pool<'m> {
                 }
                 PoolOutput::Member(MemberEvent { change, member: self.members.view(id) })
             }
-            Event::User { ltime, name_len, mail } => {
-                self.delivered = Some(mail);
-                let (name, payload) = self.mail.get(mail).split_at(usize::from(name_len));
-                PoolOutput::User { ltime, name: core::str::from_utf8(name).unwrap_or(""), payload }
-            }
             Event::Finished { ticket, outcome } => PoolOutput::Finished { ticket, outcome },
         }
     }
@@ -426,10 +423,8 @@ impl<'m> Pool<'m> {
     fn tell(&mut self, event: Event) {
         if let Err(event) = self.queues.events.push_back(event) {
             self.lagged = true;
-            match event {
-                Event::Member(MemberChange::Reaped, id) => self.forget(id),
-                Event::User { mail, .. } => self.mail.free(mail),
-                _ => {}
+            if let Event::Member(MemberChange::Reaped, id) = event {
+                self.forget(id);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! that the scenario is right, with ours that we are.
 
 pub mod join;
+pub mod kill;
 pub mod pool;
 pub mod rpc;
 

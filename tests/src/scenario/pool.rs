@@ -9,6 +9,7 @@ use super::{KEY, KEY_OCTETS};
 use crate::{
     Result,
     cluster::{Agent, Role, SETTLE},
+    http::list,
     ports::Network,
     qemu::{self, Forward},
     serf::Serf,
@@ -79,6 +80,14 @@ impl Member {
         }
     }
 
+    fn log(&self) -> String {
+        match self {
+            Member::Serf(serf) => serf.log(),
+            Member::Lictor(agent) => agent.log(),
+            Member::Board(board) => board.log(),
+        }
+    }
+
     fn leave(&mut self) -> Result<()> {
         match self {
             Member::Serf(serf) => serf.leave(),
@@ -136,4 +145,61 @@ pub fn joins(subject: Subject, encrypted: bool, leaves: bool) -> Result<()> {
     drop(member);
     let member = Member::start(subject, network, key)?;
     wait::until("the subject's return", SETTLE, || both_see(member.name(), "alive"))
+}
+
+/// Hears an event, and hands it on when its sender is gone: to a newcomer that asks for old events, and to no other.
+///
+/// # Errors
+///
+/// What was not as it must be.
+pub fn hands_events_on(subject: Subject) -> Result<()> {
+    const EVENT: &str = "consul:event:deploy";
+    let network = Network::free(5)?;
+    let mut sender = Serf::start(network, 1, "serf", None)?;
+    let member = Member::start(subject, network, None)?;
+    wait::until("the subject in the pool", SETTLE, || sender.sees(member.name(), "alive").map(drop))?;
+    sender.call(&["event", EVENT, "v2"])?;
+    // Lictor complains that the payload is not one of Consul's.
+    let heard = |log: String| wait::check(log.contains("event deploy") || log.contains(EVENT), || log);
+    wait::until("the subject to hear of the event", SETTLE, || heard(member.log()))?;
+    sender.kill()?;
+    let address = format!("{}:{}", network.address(3), network.ports.serf_lan);
+    let indifferent = Serf::start(network, 4, "serf", None)?;
+    indifferent.call(&["join", &address])?;
+    let curious = Serf::start(network, 5, "serf-0.10", None)?;
+    curious.call(&["join", "-replay", &address])?;
+    wait::until("a newcomer to hear of the event", SETTLE, || heard(curious.log()))?;
+    wait::check(heard(indifferent.log()).is_err(), || "a newcomer heard of an old event unasked".to_owned())
+}
+
+/// Acknowledges the queries whose filters fit it, and no others.
+///
+/// # Errors
+///
+/// What was not as it must be.
+pub fn heeds_filters() -> Result<()> {
+    let network = Network::free(3)?;
+    let asker = Serf::start(network, 1, "serf-0.10", None)?;
+    let member = Member::start(Subject::Lictor, network, None)?;
+    wait::until("the subject in the pool", SETTLE, || asker.sees(member.name(), "alive").map(drop))?;
+    let acks = |filter: &[&str]| -> Result<Vec<String>> {
+        let query = [&["query", "-format=json", "-timeout=1s"], filter, &["hello"]].concat();
+        let answer: serde_json::Value = serde_json::from_str(&asker.call(&query)?)?;
+        Ok(list(&answer["Acks"]).iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    };
+    let both = [member.name().to_owned(), asker.name.clone()];
+    for (filter, wanted) in [
+        (&[][..], &both[..]),
+        (&["-tag", "role=^n[o0]d(e|es)$"], &both[..1]),
+        (&["-tag", "role=^n[o0]d(es)$"], &[]),
+        (&["-tag", "role=[broken"], &[]),
+        (&["-tag", "kind=re.l", "-tag", "role=.*"], &both[1..]),
+        (&["-node", member.name()], &both[..1]),
+        (&["-node", member.name(), "-tag", "role=x"], &[]),
+    ] {
+        let mut got = acks(filter)?;
+        got.sort();
+        wait::check(got == wanted, || format!("{filter:?} was acknowledged by {got:?}, not by {wanted:?}"))?;
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use agent_core::{
         DATAGRAM_MIN, DEFLATE, INFLATE_MIN, MAX_DATAGRAM, MemberChange, MemberStatus, Pool, PoolOutput, PoolRegions,
         Queues, RelaySlot, StreamSlot,
     },
-    serf::{IntentSlot, SeenSlot},
+    serf::{EventSlot, IntentSlot, SeenSlot},
     time::Instant,
 };
 use bumpalo::Bump;
@@ -87,6 +87,8 @@ fn regions(bump: &Bump, members: usize, compress: bool) -> PoolRegions<'_> {
         queues: bump.alloc(Queues::EMPTY),
         relays: bump.alloc_slice_fill_copy(16, RelaySlot::EMPTY),
         seen: bump.alloc_slice_fill_copy(64, SeenSlot::EMPTY),
+        events: bump.alloc_slice_fill_copy(64, EventSlot::EMPTY),
+        event_text: octets(4096),
         intents: bump.alloc_slice_fill_copy(members, IntentSlot::EMPTY),
         streams: bump.alloc_slice_fill_with(16, |_| StreamSlot::EMPTY),
         inflate: octets(INFLATE_MIN),
