@@ -152,7 +152,7 @@ pub fn heeds_filters() -> Result<()> {
         let answer: serde_json::Value = serde_json::from_str(&asker.call(&query)?)?;
         Ok(list(&answer["Acks"]).iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
     };
-    let both = vec![member.name().to_owned(), asker.name.clone()];
+    let both = [member.name().to_owned(), asker.name.clone()];
     for (filter, wanted) in [
         (&[][..], &both[..]),
         (&["-tag", "role=^n[o0]d(e|es)$"], &both[..1]),
