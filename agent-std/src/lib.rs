@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod definition;
 pub mod dns;
 pub mod driver;

@@ -20,6 +20,7 @@
 //! Everything runs on 127.0.0.0/8, every agent of a cluster on its own address and all on the same ports. A test that
 //! needs a real peer installs it or fails; none is skipped.
 
+pub mod bench;
 pub mod cluster;
 pub mod dns;
 pub mod doors;
@@ -43,5 +44,10 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// How long a "nothing happens" test watches: `short` in CI, `long` where `LICTOR_LONG` is set (`cargo xtask test
 /// --long`).
 pub fn watch_time(short: Duration, long: Duration) -> Duration {
+    if std::env::var_os("LICTOR_LONG").is_some() { long } else { short }
+}
+
+/// How often a test repeats: `short` in CI, `long` where `LICTOR_LONG` is set.
+pub fn repetitions(short: u32, long: u32) -> u32 {
     if std::env::var_os("LICTOR_LONG").is_some() { long } else { short }
 }

@@ -89,6 +89,6 @@ fn lictor_joins_a_serf_pool_and_leaves() {
 }
 
 #[test]
-fn lictor_joins_a_plain_serf_pool_and_fails() {
+fn lictor_joins_a_plain_serf_pool_fails_and_returns() {
     pool::joins(Subject::Lictor, false, false).unwrap();
 }

@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod check;
 mod demo;
 mod firmware;
@@ -26,6 +27,8 @@ Usage: cargo xtask <task>
   size             flash and RAM of every board, one line each; fails over the limit
   sim [--seeds N] [--first SEED] [--nodes N]
                    simulate clusters with N seeds (default 20), starting with SEED (default 1)
+  bench [--quick] [start] [idle] [kv]
+                   measure the core alone, and the agent beside the real Consul in one run
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -57,6 +60,7 @@ fn run() -> Result<()> {
         "firmware" => firmware::run(&mut args),
         "size" => firmware::size(&mut args),
         "sim" => sim::run(&mut args),
+        "bench" => bench::run(&mut args),
         "peers" => peers::run(&mut args),
         "help" => {
             print!("{USAGE}");

@@ -79,8 +79,11 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     let store = Arc::new(Store::default());
     let pool = Pool::default();
     let known = members.clone();
+    let mut settings = raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed);
+    settings.snapshot_threshold = config.raft_snapshot_threshold.unwrap_or(settings.snapshot_threshold);
+    settings.trailing_logs = config.raft_trailing_logs.unwrap_or(settings.trailing_logs);
     let raft = Raft::open(
-        raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed),
+        settings,
         Arc::new(directory),
         Machine(store.clone()),
         raft::tcp_connector(config.bind_addr),
@@ -112,7 +115,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
         }),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(rpc::listener::serve(tcp, server.clone()));
+    tasks.spawn(rpc::listener::serve(tcp, server.clone(), config.rpc_limits));
     let list = members.clone();
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
     tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));

@@ -11,7 +11,10 @@ use agent_core::{config::Timing, wire::crypt::Key};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Low, duration, low, secret::Secret, several, validate};
-use crate::definition::{Check, Service};
+use crate::{
+    definition::{Check, Service},
+    rpc,
+};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,12 +156,18 @@ pub struct Config {
     pub kv_max_value_size: usize,
     /// HTTP connections one address may hold.
     pub http_max_conns_per_client: usize,
+    /// What one source of RPC connections may do.
+    pub rpc_limits: rpc::listener::Limits,
     /// Headers added to every HTTP answer.
     pub response_headers: BTreeMap<String, String>,
     /// Accept control characters in HTTP paths.
     pub disable_http_unprintable_char_filter: bool,
     /// Raft timing, 1 (fast) to 10.
     pub raft_multiplier: u8,
+    /// Log entries since the last snapshot that cause the next; none: raft's default.
+    pub raft_snapshot_threshold: Option<u64>,
+    /// Log entries kept behind a snapshot; none: raft's default.
+    pub raft_trailing_logs: Option<u64>,
     /// LAN gossip timing.
     pub gossip: Timing,
     /// DNS answers.
@@ -256,6 +265,9 @@ impl Config {
         let check_update_interval = span("check_update_interval", &low.check_update_interval, secs(300));
         let default_query_time = span("default_query_time", &low.default_query_time, secs(300));
         let max_query_time = span("max_query_time", &low.max_query_time, secs(600));
+        let rpc_defaults = rpc::listener::Limits::default();
+        let rpc_handshake =
+            span("limits.rpc_handshake_timeout", &low.limits.rpc_handshake_timeout, rpc_defaults.handshake);
         let max_stale = span("dns_config.max_stale", &low.dns_config.max_stale, secs(87_600 * 3600));
         let node_ttl = span("dns_config.node_ttl", &low.dns_config.node_ttl, Duration::ZERO);
         let service_ttl = low.dns_config.service_ttl.iter();
@@ -356,11 +368,21 @@ impl Config {
                 low.limits.http_max_conns_per_client,
                 200,
             )?,
+            rpc_limits: rpc::listener::Limits {
+                connections: positive(
+                    "limits.rpc_max_conns_per_client",
+                    low.limits.rpc_max_conns_per_client,
+                    rpc_defaults.connections,
+                )?,
+                handshake: rpc_handshake,
+            },
             response_headers: low.http_config.response_headers,
             disable_http_unprintable_char_filter: low.disable_http_unprintable_char_filter.unwrap_or(false),
             raft_multiplier: u8::try_from(raft_multiplier).ok().filter(|n| (1..=10).contains(n)).ok_or_else(|| {
                 format!("performance.raft_multiplier cannot be {raft_multiplier}. Must be between 1 and 10")
             })?,
+            raft_snapshot_threshold: entries("raft_snapshot_threshold", low.raft_snapshot_threshold)?,
+            raft_trailing_logs: entries("raft_trailing_logs", low.raft_trailing_logs)?,
             gossip,
             dns_rules: DnsRules {
                 allow_stale: low.dns_config.allow_stale.unwrap_or(true),
@@ -489,6 +511,13 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
     }
+}
+
+/// A number of log entries; 0 leaves it to raft, as in Consul.
+fn entries(name: &str, given: Option<i64>) -> Result<Option<u64>, String> {
+    let given = given.unwrap_or(0);
+    let entries = u64::try_from(given).map_err(|_| format!("{name} cannot be {given}. Must not be negative"))?;
+    Ok((entries > 0).then_some(entries))
 }
 
 fn positive(name: &str, given: Option<i64>, default: usize) -> Result<usize, String> {

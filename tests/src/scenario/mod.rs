@@ -2,8 +2,12 @@
 //! that the scenario is right, with ours that we are.
 
 pub mod join;
+pub mod kill;
 pub mod pool;
 pub mod rpc;
 
 /// A gossip key for the scenarios that encrypt, 16 octets in base64.
 pub const KEY: &str = "ICEiIyQlJicoKSorLC0uLw==";
+
+/// The same key as octets, for boards.
+pub const KEY_OCTETS: [u8; 16] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47];

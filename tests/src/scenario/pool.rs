@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use agent_embedded::provision::Settings;
 use serde_json::json;
 
-use super::KEY;
+use super::{KEY, KEY_OCTETS};
 use crate::{
     Result,
     cluster::{Agent, Role, SETTLE},
     http::list,
     ports::Network,
+    qemu::{self, Forward},
     serf::Serf,
     subject::Kind,
     wait, watch_time,
@@ -22,12 +24,18 @@ pub enum Subject {
     Serf,
     /// Our agent in plain Serf pools.
     Lictor,
+    /// The emulated board in plain Serf pools.
+    Board,
 }
+
+/// The board's node name.
+const BOARD: &str = "board-serf";
 
 /// A running subject.
 enum Member {
     Serf(Serf),
     Lictor(Agent),
+    Board(qemu::Board),
 }
 
 impl Member {
@@ -46,6 +54,21 @@ impl Member {
                 // One "server" makes the first host the seed.
                 Member::Lictor(Agent::start(network, 3, Kind::Lictor, Role::Client(1), &settings)?)
             }
+            Subject::Board => {
+                let forward = Forward::new(&network, 3);
+                let seed = format!("{}:{}", network.address(1), network.ports.serf_lan);
+                let mut settings = Settings {
+                    node_name: BOARD,
+                    advertise: forward.advertise(),
+                    serf_only: true,
+                    ..Settings::default()
+                };
+                settings.seeds.push(&seed).map_err(|_| "more than four seeds")?;
+                if key.is_some() {
+                    settings.keys.push(&KEY_OCTETS).map_err(|_| "more than four keys")?;
+                }
+                Member::Board(qemu::Board::start(3, qemu::Network::Forward(forward), &settings))
+            }
         })
     }
 
@@ -53,6 +76,7 @@ impl Member {
         match self {
             Member::Serf(serf) => &serf.name,
             Member::Lictor(agent) => &agent.name,
+            Member::Board(_) => BOARD,
         }
     }
 
@@ -60,6 +84,7 @@ impl Member {
         match self {
             Member::Serf(serf) => serf.log(),
             Member::Lictor(agent) => agent.log(),
+            Member::Board(board) => board.log(),
         }
     }
 
@@ -67,6 +92,10 @@ impl Member {
         match self {
             Member::Serf(serf) => serf.leave(),
             Member::Lictor(agent) => agent.terminate().map(drop),
+            Member::Board(board) => {
+                board.press_button();
+                Ok(())
+            }
         }
     }
 
@@ -74,11 +103,15 @@ impl Member {
         match self {
             Member::Serf(serf) => serf.kill(),
             Member::Lictor(agent) => agent.kill(),
+            Member::Board(board) => {
+                board.power_off();
+                Ok(())
+            }
         }
     }
 }
 
-/// Joins an old and a new Serf, stays alive, and is seen to leave or to fail.
+/// Joins an old and a new Serf, stays alive, and is seen to leave, or to fail and to return.
 ///
 /// # Errors
 ///
@@ -102,14 +135,16 @@ pub fn joins(subject: Subject, encrypted: bool, leaves: bool) -> Result<()> {
         let failed = log.lines().find(|line| line.contains("EventMemberFailed"));
         wait::check(failed.is_none(), || format!("{} logged {failed:?}", serf.name))?;
     }
-    let last = if leaves {
+    if leaves {
         member.leave()?;
-        "left"
-    } else {
-        member.kill()?;
-        "failed"
-    };
-    wait::until("the subject's end", SETTLE, || both_see(member.name(), last))
+        return wait::until("the subject's end", SETTLE, || both_see(member.name(), "left"));
+    }
+    member.kill()?;
+    wait::until("the subject's end", SETTLE, || both_see(member.name(), "failed"))?;
+    // It has forgotten its incarnation and must overcome what the pool remembers of it.
+    drop(member);
+    let member = Member::start(subject, network, key)?;
+    wait::until("the subject's return", SETTLE, || both_see(member.name(), "alive"))
 }
 
 /// Hears an event, and hands it on when its sender is gone: to a newcomer that asks for old events, and to no other.
