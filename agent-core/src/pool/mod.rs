@@ -32,7 +32,7 @@ use core::net::{IpAddr, SocketAddr};
 use heapless::Deque;
 
 use crate::{
-    agent::{CommandError, Outcome, Reason, StreamId, Target, Ticket},
+    agent::{self, CommandError, Outcome, Output, Port, Reason, Ticket},
     config::{ConfigError, PoolConfig},
     membership::{
         awareness::Awareness,
@@ -48,7 +48,7 @@ use crate::{
         recent::Recent,
         seen::{Intents, Seen},
     },
-    time::{Duration, Instant},
+    time::Instant,
     wire::{
         coordinate::Coordinate,
         crypt::Nonces,
@@ -68,79 +68,8 @@ pub use view::{Member, MemberChange, MemberEvent, MemberStatus};
 
 /// Packets queued between two polls. The driver polls after every input, and one datagram asks for few.
 const PACKETS: usize = 24;
-/// Events queued between two polls; more are reported as lost ([`PoolOutput::Lagged`]).
+/// Events queued between two polls; more are reported as lost ([`agent::Event::Lagged`]).
 const EVENTS: usize = 24;
-
-/// One piece of work of a pool for whoever drives it; a subset of [`crate::agent::Output`], which says more.
-#[must_use]
-#[derive(Clone, Copy, Debug)]
-pub enum PoolOutput<'a> {
-    /// Send the first `len` octets of the poll buffer.
-    Transmit {
-        /// Destination.
-        to: SocketAddr,
-        /// Octets in the buffer.
-        len: usize,
-    },
-    /// Open a gossip connection.
-    Connect {
-        /// The id to use from now on.
-        id: StreamId,
-        /// Where to.
-        to: Target<'a>,
-        /// Report failure when it takes longer.
-        timeout: Duration,
-    },
-    /// Octets to send are ready.
-    Writable {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Offer again what was not taken.
-    Resume {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Send what was filled, then close; the id is dead.
-    Close {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Look up a seed's name.
-    Resolve {
-        /// Give back with the answer.
-        ticket: Ticket,
-        /// Host name, without port.
-        name: &'a str,
-    },
-    /// A change in the member table.
-    Member(MemberEvent<'a>),
-    /// A user event.
-    User {
-        /// Lamport time of the event clock.
-        ltime: u64,
-        /// Event name.
-        name: &'a str,
-        /// Payload.
-        payload: &'a [u8],
-    },
-    /// A command is finished.
-    Finished {
-        /// The command.
-        ticket: Ticket,
-        /// How it went.
-        outcome: Outcome,
-    },
-    /// Events were dropped: look at the table instead.
-    Lagged,
-    /// Drained.
-    Wait {
-        /// The earliest deadline.
-        until: Option<Instant>,
-        /// Which one it is.
-        why: Reason,
-    },
-}
 
 /// Something to tell the owner.
 #[derive(Clone, Copy, Debug)]
@@ -322,33 +251,33 @@ impl<'m> Pool<'m> {
         self.on_resolved(now, ticket, addresses);
     }
 
-    /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
+    /// The next piece of work; never `RunCheck`. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
     #[inline(never)] // its stack frame is not for those who never get here
-    pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
+    pub fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
         if let Some(member) = self.reaped.take() {
             self.forget(member);
         }
         if let Some((to, len)) = self.next_packet(buf) {
-            return PoolOutput::Transmit { to, len };
+            return Output::Transmit { port: Port::Gossip, to, len };
         }
         if let Some(wish) = self.next_stream_wish() {
             return wish.output(self);
         }
         if let Some(ticket) = self.next_look_up() {
-            return PoolOutput::Resolve { ticket, name: self.seed_host(ticket) };
+            return Output::Resolve { ticket, name: self.seed_host(ticket) };
         }
         if let Some(event) = self.queues.events.pop_front() {
             return self.deliver(event);
         }
         if let Some(at) = self.recent.next() {
             let UserEvent { ltime, name, payload, .. } = self.recent.get(at);
-            return PoolOutput::User { ltime, name, payload };
+            return Output::Event(agent::Event::User { ltime, name, payload });
         }
         if core::mem::take(&mut self.lagged) {
-            return PoolOutput::Lagged;
+            return Output::Event(agent::Event::Lagged);
         }
         let (until, why) = self.next_deadline();
-        PoolOutput::Wait { until, why }
+        Output::Wait { until, why }
     }
 
     /// All members in any status, ourselves first.
@@ -408,16 +337,16 @@ impl<'m> Pool<'m> {
         }
     }
 
-    fn deliver(&mut self, event: Event) -> PoolOutput<'_> {
-        match event {
+    fn deliver(&mut self, event: Event) -> Output<'_> {
+        Output::Event(match event {
             Event::Member(change, id) => {
                 if change == MemberChange::Reaped {
                     self.reaped = Some(id);
                 }
-                PoolOutput::Member(MemberEvent { change, member: self.members.view(id) })
+                agent::Event::Member(MemberEvent { change, member: self.members.view(id) })
             }
-            Event::Finished { ticket, outcome } => PoolOutput::Finished { ticket, outcome },
-        }
+            Event::Finished { ticket, outcome } => agent::Event::Finished { ticket, outcome },
+        })
     }
 
     fn tell(&mut self, event: Event) {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    agent::StreamInput,
+    agent::{StreamId, StreamInput, Target},
     membership::{BroadcastSlot, MemberSlot},
     serf::{EventSlot, IntentSlot, SeenSlot},
+    time::Duration,
     wire::crypt::Key,
 };
 
@@ -150,12 +151,12 @@ impl World {
         let mut buf = [0; MAX_DATAGRAM];
         let now = self.now;
         match self.pools[at].poll_output(&mut buf) {
-            PoolOutput::Wait { .. } => return false,
-            PoolOutput::Transmit { to, len } => {
+            Output::Wait { .. } => return false,
+            Output::Transmit { to, len, .. } => {
                 assert!(len <= 1472);
                 self.datagrams.push((address(at), to, buf[..len].to_vec()));
             }
-            PoolOutput::Connect { id, to, .. } => {
+            Output::Connect { id, to, .. } => {
                 let Target::Address(to) = to else { panic!("gossip connects to addresses") };
                 let there = self.owner(to);
                 let accepted =
@@ -171,7 +172,7 @@ impl World {
                     }
                 }
             }
-            PoolOutput::Writable { id } => loop {
+            Output::Writable { id } => loop {
                 let mut piece = [0; 77];
                 let len = self.pools[at].fill_stream(now, id, &mut piece);
                 if len == 0 {
@@ -182,26 +183,29 @@ impl World {
                     assert_eq!(taken, len, "nothing waits in a perfect network");
                 }
             },
-            PoolOutput::Resume { .. } => {}
-            PoolOutput::Close { id } => {
+            Output::Resume { .. } => {}
+            Output::Close { id } => {
                 if let Some((there, other)) = self.links.remove(&(at, id)) {
                     self.links.remove(&(there, other));
                     self.pools[there].handle_stream(now, other, StreamInput::Eof);
                 }
             }
-            PoolOutput::Resolve { ticket, name } => {
+            Output::Resolve { ticket, name } => {
                 let found = name.strip_prefix("node-").and_then(|n| n.parse().ok()).map(|n| address(n).ip());
                 let found: Vec<IpAddr> = found.into_iter().collect();
                 self.pools[at].handle_resolved(now, ticket, &found);
             }
-            PoolOutput::Member(event) => {
+            Output::Event(agent::Event::Member(event)) => {
                 self.log.push((at, format!("{:?} {}", event.change, event.member.name)));
             }
-            PoolOutput::User { name, payload, .. } => {
+            Output::Event(agent::Event::User { name, payload, .. }) => {
                 self.log.push((at, format!("event {name} {}", String::from_utf8_lossy(payload))));
             }
-            PoolOutput::Finished { outcome, .. } => self.log.push((at, format!("finished {outcome:?}"))),
-            PoolOutput::Lagged => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Finished { outcome, .. }) => {
+                self.log.push((at, format!("finished {outcome:?}")))
+            }
+            Output::Event(agent::Event::Lagged) => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Local) | Output::RunCheck { .. } => panic!("a pool has no checks"),
         }
         true
     }
