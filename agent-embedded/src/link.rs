@@ -22,7 +22,7 @@ pub(crate) const SLOTS: usize = crate::tcp::LISTENERS + crate::tcp::DIALERS;
 ///
 /// Not `Sync`: everybody who uses it runs on the same executor.
 pub struct Link<'m> {
-    agent: RefCell<Agent<'m>>,
+    agent: RefCell<&'m mut Agent<'m>>,
     /// Wakes the pump, which asks the agent for work.
     pub(crate) kick: Signal<NoopRawMutex, ()>,
     pub(crate) slots: [Slot; SLOTS],
@@ -77,8 +77,8 @@ pub(crate) enum Destination {
 }
 
 impl<'m> Link<'m> {
-    /// Wraps an agent.
-    pub fn new(agent: Agent<'m>) -> Self {
+    /// Wraps an agent, which stays where it was made: see [`Agent::new_in`].
+    pub fn new(agent: &'m mut Agent<'m>) -> Self {
         Link {
             agent: RefCell::new(agent),
             kick: Signal::new(),

@@ -18,7 +18,10 @@ mod streams;
 mod tests;
 mod timers;
 
-use core::net::{IpAddr, SocketAddr};
+use core::{
+    mem::MaybeUninit,
+    net::{IpAddr, SocketAddr},
+};
 
 pub(crate) use input::Owner;
 pub use input::{CheckId, Command, CommandError, Port, StreamId, StreamInput, Ticket};
@@ -112,10 +115,42 @@ impl<'m> Agent<'m> {
     /// # Errors
     /// A setting or a memory region that cannot work.
     pub fn new(config: &'m Config<'m>, mem: Regions<'m>, seed: [u8; 32], now: Instant) -> Result<Self, ConfigError> {
+        Agent::check(config, &mem)?;
+        let agent = Agent::assemble(config, mem, seed, now);
+        agent.pool.check_image()?;
+        Ok(agent)
+    }
+
+    /// Like [`Agent::new`], but makes the agent where it is to stay: it has some 3 KB, which a small stack need not carry.
+    ///
+    /// # Errors
+    /// As [`Agent::new`].
+    pub fn new_in<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        config: &'m Config<'m>,
+        mem: Regions<'m>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<&'p mut Self, ConfigError> {
+        Agent::check(config, &mem)?;
+        let agent = place.write(Agent::assemble(config, mem, seed, now));
+        agent.pool.check_image()?;
+        Ok(agent)
+    }
+
+    fn check(config: &Config<'_>, mem: &Regions<'_>) -> Result<(), ConfigError> {
         mem.check()?;
         if config.datacenter.is_empty() {
             return Err(ConfigError::Setting("datacenter missing"));
         }
+        if record_limit(config, mem.request) < 256 {
+            return Err(ConfigError::Region("request"));
+        }
+        Pool::check(&config.pool, &mem.pool)
+    }
+
+    /// An agent of what [`Agent::check`] found right.
+    fn assemble(config: &'m Config<'m>, mem: Regions<'m>, seed: [u8; 32], now: Instant) -> Self {
         let Regions { pool, local, connections, request, queries, look_ups } = mem;
         connections.fill(ConnectionSlot::EMPTY);
         queries.fill(QuerySlot::EMPTY);
@@ -124,12 +159,9 @@ impl<'m> Agent<'m> {
         // Another sequence than the pool's, from the same entropy.
         own_seed.iter_mut().for_each(|octet| *octet ^= 0x5a);
         let mut rng = Rng::from_seed(&own_seed);
-        let record_limit = request.len().saturating_sub(overhead(config));
-        if record_limit < 256 {
-            return Err(ConfigError::Region("request"));
-        }
-        Ok(Agent {
-            pool: Pool::new(&config.pool, pool, &seed, now)?,
+        let record_limit = record_limit(config, request);
+        Agent {
+            pool: Pool::assemble(&config.pool, pool, &seed, now),
             local: Local::new(local, record_limit, config.check_update_interval),
             sync: Sync::new(now),
             servers: Servers::new(now, &mut rng),
@@ -143,7 +175,7 @@ impl<'m> Agent<'m> {
             stats: Stats::default(),
             config,
             rng,
-        })
+        }
     }
 
     /// Does what is due at `now`. Calling it early or often does no harm.
@@ -620,6 +652,11 @@ fn identity<'m>(config: &'m Config<'m>) -> Identity<'m> {
         datacenter: config.datacenter,
         token: config.token,
     }
+}
+
+/// Octets of the largest service or check record that a call in `request` carries.
+fn record_limit(config: &Config<'_>, request: &[u8]) -> usize {
+    request.len().saturating_sub(overhead(config))
 }
 
 /// Octets of the largest call around a service or check record.

@@ -154,6 +154,14 @@ impl<'m> Pool<'m> {
         seed: &[u8; 32],
         now: Instant,
     ) -> Result<Self, ConfigError> {
+        Pool::check(config, &mem)?;
+        let pool = Pool::assemble(config, mem, seed, now);
+        pool.check_image()?;
+        Ok(pool)
+    }
+
+    /// What [`Pool::new`] refuses, apart from [`Pool::check_image`].
+    pub(crate) fn check(config: &PoolConfig<'_>, mem: &PoolRegions<'_>) -> Result<(), ConfigError> {
         mem.check()?;
         if config.name.is_empty() || config.name.len() > gossip::MAX_NAME {
             return Err(ConfigError::Name);
@@ -164,14 +172,26 @@ impl<'m> Pool<'m> {
         if config.advertise.ip().is_unspecified() || config.advertise.port() == 0 {
             return Err(ConfigError::Advertise);
         }
-        let keyring = Keyring::new(config.keys).ok_or(ConfigError::Keys)?;
+        Keyring::new(config.keys).ok_or(ConfigError::Keys)?;
+        encode_tags(config.tags, &mut [0; MAX_META]).ok_or(ConfigError::Tags)?;
+        Ok(())
+    }
+
+    /// Our own record must fit the image.
+    pub(crate) fn check_image(&self) -> Result<(), ConfigError> {
+        if self.image_len(true) == 0 { Err(ConfigError::Region("image")) } else { Ok(()) }
+    }
+
+    /// A pool of what [`Pool::check`] found right. Gives no `Result`, because one would be copied to its place.
+    pub(crate) fn assemble(config: &'m PoolConfig<'m>, mem: PoolRegions<'m>, seed: &[u8; 32], now: Instant) -> Self {
+        let keyring = Keyring::new(config.keys).unwrap_or_default();
         let mut rng = Rng::from_seed(seed);
         let mut members = Members::new(mem.members, mem.index, mem.text, &mut rng);
         let mut meta = [0; MAX_META];
-        let meta = encode_tags(config.tags, &mut meta).ok_or(ConfigError::Tags)?;
+        let meta = encode_tags(config.tags, &mut meta).unwrap_or_default();
         let vsn = [1, 5, 2, 2, 5, config.delegate_version];
         let record = Record { name: config.name, address: config.advertise, meta, vsn };
-        let own = members.insert(&record, now, &mut rng).ok_or(ConfigError::Region("text"))?;
+        let own = members.insert(&record, now, &mut rng).expect("the smallest text region holds the largest record");
         debug_assert_eq!(own, MemberId::SELF);
         members.set_state(own, State::Alive, now);
         let slot = members.get_mut(own);
@@ -224,11 +244,8 @@ impl<'m> Pool<'m> {
             rng,
         };
         pool.build_image(true);
-        if pool.image_len(true) == 0 {
-            return Err(ConfigError::Region("image"));
-        }
         pool.announce_self();
-        Ok(pool)
+        pool
     }
 
     /// Does what is due at `now`. Calling it early or often does no harm.

@@ -104,6 +104,7 @@ fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -
     static TAGS: StaticCell<Tags<'static>> = StaticCell::new();
     static CONFIG: StaticCell<agent_core::config::Config<'static>> = StaticCell::new();
     static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
+    static AGENT: StaticCell<Agent<'static>> = StaticCell::new();
     static LINK: StaticCell<Link<'static>> = StaticCell::new();
 
     log!(info, "address {=[u8; 4]}", address.octets());
@@ -119,9 +120,8 @@ fn link(settings: &'static Settings<'static>, mac: [u8; 6], address: Ipv4Addr) -
         log!(error, "no agent: encryption needs a source of entropy");
         return None;
     };
-    let link = LINK.uninit();
-    let link = match Agent::new(config, MEMORY.take().regions(), seed, now()) {
-        Ok(agent) => link.write(Link::new(agent)),
+    let link = match Agent::new_in(AGENT.uninit(), config, MEMORY.take().regions(), seed, now()) {
+        Ok(agent) => LINK.init(Link::new(agent)),
         Err(_why) => {
             #[cfg(feature = "log")]
             log!(error, "no agent: {}", defmt::Display2Format(&_why));
