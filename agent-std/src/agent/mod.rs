@@ -7,6 +7,7 @@
 //! ```
 
 mod identity;
+mod keyring;
 mod local;
 mod logging;
 mod members;
@@ -55,6 +56,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why the agent cannot start. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
+    #[error(transparent)]
+    Keyring(#[from] keyring::KeyringError),
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
     #[error("listening on {what} {address}: {source}; is another agent running, or the address not ours?")]
@@ -130,6 +133,9 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let host = Host { dial: Arc::new(PlainDial), scripts: scripts.clone() };
     let core = tokio::spawn(drive(Core::new(&config, &node_id)?, seed, sockets, host, inbox));
 
+    if let Some(path) = keyring::path(&config) {
+        tasks.spawn(keyring::follow(handle.clone(), path));
+    }
     let known = members::Members::default();
     let (servers_out, servers) = watch::channel(Vec::<ServerInfo>::new());
     let (news_out, news) = mpsc::channel(NEWS);
@@ -281,7 +287,6 @@ impl Core {
         let Some(port) = config.ports.serf_lan else {
             return Err(StartError::Setting("ports.serf_lan cannot be off".into()));
         };
-        let key = config.encrypt.as_ref().map(|key| key.key()).transpose().map_err(StartError::Setting)?;
         let mut meta: Vec<(String, String)> = config.node_meta.clone().into_iter().collect();
         meta.push(("consul-network-segment".to_owned(), String::new()));
         let (lan, wan) = (config.advertise_addr, config.advertise_addr_wan);
@@ -301,7 +306,7 @@ impl Core {
             tags: tags::lan(config, node_id),
             meta,
             tagged,
-            keys: key.into_iter().collect(),
+            keys: keyring::load(config)?,
             seeds: config.retry_join.clone(),
             config: config.clone(),
         })
