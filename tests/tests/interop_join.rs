@@ -2,7 +2,7 @@
 
 use agent_tests::{
     scenario::{
-        join,
+        join, keys,
         pool::{self, Subject},
     },
     subject::Kind,
@@ -91,4 +91,14 @@ fn lictor_joins_a_serf_pool_and_leaves() {
 #[test]
 fn lictor_joins_a_plain_serf_pool_fails_and_returns() {
     pool::joins(Subject::Lictor, false, false).unwrap();
+}
+
+#[test]
+fn a_real_server_rotates_keys() {
+    keys::rotates(Kind::Consul, Kind::Lictor).unwrap();
+}
+
+#[test]
+fn our_server_rotates_keys() {
+    keys::rotates(Kind::Lictor, Kind::Consul).unwrap();
 }

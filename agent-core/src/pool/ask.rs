@@ -1,6 +1,6 @@
 //! Queries of our own (gossip spec §9.5): asked by gossip, answered by each member straight to us, over after a time.
 
-use super::{Event, Pool, full};
+use super::{Event, Pool};
 use crate::{
     agent::{CommandError, Outcome, Ticket},
     membership::{broadcast::Queue, members, suspicion::log10_milli},
@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Queries of our own under way at once.
-pub(super) const QUESTIONS: usize = 4;
+/// Queries of our own under way at once. Another one ends the oldest, which may well have all its answers by then.
+pub(super) const QUESTIONS: usize = 8;
 
 /// A query of our own.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl Pool<'_> {
     /// gives a cluster of this size, then the ticket is finished. With `ack`, members without an answer confirm.
     ///
     /// # Errors
-    /// `Invalid` when it is too long, `Full` when too many are under way, `Leaving`.
+    /// `Invalid` when it is too long, `Leaving`.
     pub fn query(&mut self, now: Instant, name: &str, payload: &[u8], ack: bool) -> Result<Ticket, CommandError> {
         if self.is_leaving() {
             return Err(CommandError::Leaving);
@@ -50,7 +50,13 @@ impl Pool<'_> {
         }
         let ticket = self.next_ticket();
         let question = Question { ticket, id: query.id, ltime: query.ltime, until: now + self.query_time() };
-        self.queues.questions.push(question).map_err(|_| full("queries"))?;
+        if self.queues.questions.is_full() {
+            let oldest = self.queues.questions.remove(0);
+            let outcome = Outcome::Failed("later queries took its place");
+            self.tell(Event::Finished { ticket: oldest.ticket, outcome });
+        }
+        // There is room now.
+        let _ = self.queues.questions.push(question);
         self.query_clock.tick();
         let hash = members::hash(query.id, name.as_bytes());
         self.queries_seen.is_new(self.query_clock.time(), query.ltime, hash);
@@ -92,7 +98,7 @@ impl Pool<'_> {
 
     pub(super) fn on_query_time(&mut self, now: Instant) {
         while let Some(at) = self.queues.questions.iter().position(|question| question.until <= now) {
-            let question = self.queues.questions.swap_remove(at);
+            let question = self.queues.questions.remove(at);
             self.tell(Event::Finished { ticket: question.ticket, outcome: Outcome::Ok });
         }
     }
