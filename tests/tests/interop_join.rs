@@ -102,3 +102,18 @@ fn a_real_server_rotates_keys() {
 fn our_server_rotates_keys() {
     keys::rotates(Kind::Lictor, Kind::Consul).unwrap();
 }
+
+#[test]
+fn consul_finds_back() {
+    join::finds_back(Kind::Consul, false).unwrap();
+}
+
+#[test]
+fn lictor_finds_back_after_a_crash_only() {
+    join::finds_back(Kind::Lictor, false).unwrap();
+}
+
+#[test]
+fn lictor_finds_back_after_a_leave_too() {
+    join::finds_back(Kind::Lictor, true).unwrap();
+}

@@ -11,7 +11,7 @@ use crate::{
     membership::{BroadcastSlot, MemberSlot},
     serf::{EventSlot, IntentSlot, SeenSlot},
     time::Duration,
-    wire::crypt::Key,
+    wire::{crypt::Key, push_pull::Clocks},
 };
 
 /// Memory of one pool, from the heap.
@@ -410,6 +410,34 @@ fn keys_are_rotated_everywhere() {
     assert_eq!(world.log.iter().filter(|(at, what)| *at == 1 && what.starts_with("answer")).count(), 3 * 4);
     world.run(Duration::from_secs(60));
     assert!(world.all_see(4, MemberStatus::Alive));
+}
+
+#[test]
+fn a_restart_with_its_clocks_goes_on_where_it_was() {
+    let mut world = joined(3, |_, _| {});
+    for number in [b"1", b"2"] {
+        world.pools[0].user_event(world.now, "old", number, false).unwrap();
+        world.run(Duration::from_secs(3));
+    }
+    let (member, event, query) = world.pools[2].clocks();
+    world.up[2] = false;
+    world.run(Duration::from_secs(30));
+    world.pools[0].user_event(world.now, "missed", b"3", false).unwrap();
+    world.log.clear();
+    let mut config = config(2);
+    config.clocks = Clocks { member: member - 1, event: event - 1, query: query - 1 };
+    world.pools[2] = World::start(config, 99, world.now);
+    world.up[2] = true;
+    assert_eq!(world.pools[2].clocks().1, event);
+    world.pools[2].join(world.now, "node-1", false).unwrap();
+    world.run(Duration::from_secs(10));
+    let heard: Vec<&str> = world
+        .log
+        .iter()
+        .filter(|(at, what)| *at == 2 && what.starts_with("event"))
+        .map(|(_, what)| &what[..])
+        .collect();
+    assert_eq!(heard, ["event missed 3"]);
 }
 
 #[test]
