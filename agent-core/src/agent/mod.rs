@@ -279,6 +279,9 @@ impl<'m> Agent<'m> {
             Command::UserEvent { name, payload, coalesce } => {
                 return self.with_pool(now, |pool| pool.user_event(now, name, payload, coalesce));
             }
+            Command::Query { name, payload, ack } => {
+                return self.with_pool(now, |pool| pool.query(now, name, payload, ack));
+            }
             Command::Register(def) => self.local.register(now, rng, def),
             Command::Deregister { id } => self.local.deregister(id),
             Command::RegisterCheck(def) => self.local.register_check(now, rng, def),

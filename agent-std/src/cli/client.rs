@@ -173,6 +173,20 @@ impl Client {
         self.expect_ok(Method::DELETE, path, query, Bytes::new())
     }
 
+    /// Any other request with a body; the answer's body.
+    ///
+    /// # Errors
+    /// No answer, or a status other than 200.
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes, ClientError> {
+        self.expect_ok(method, path, query, body.into())
+    }
+
     fn expect_ok(&self, method: Method, path: &str, query: &[(&str, &str)], body: Bytes) -> Result<Bytes, ClientError> {
         let answer = self.send(method, path, query, body)?;
         if answer.status == 200 { Ok(answer.body) } else { Err(unexpected(&answer)) }

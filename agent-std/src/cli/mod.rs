@@ -19,6 +19,7 @@ mod generate;
 mod info;
 mod join;
 mod keygen;
+mod keyring;
 mod kv;
 mod leave;
 mod maint;
@@ -90,7 +91,6 @@ const MISSING: &[&str] = &[
     "debug",
     "exec",
     "intention",
-    "keyring",
     "lock",
     "login",
     "logout",
@@ -117,6 +117,7 @@ pub fn commands() -> &'static [Spec] {
             info::SPEC,
             join::SPEC,
             keygen::SPEC,
+            keyring::SPEC,
             kv::GROUP,
             kv::delete::SPEC,
             kv::export::SPEC,

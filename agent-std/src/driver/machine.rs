@@ -8,7 +8,7 @@ use agent_core::{
     pool::Pool,
     time::Instant,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// A state machine of the core. Methods as documented at [`Output`] and at the machines themselves.
 pub trait Machine: Send {
@@ -45,6 +45,17 @@ pub struct Waiter {
     pub ticket: Ticket,
     /// Takes its outcome.
     pub outcome: oneshot::Sender<Outcome>,
+    /// Takes the answers, when it is a query.
+    pub answers: Option<mpsc::UnboundedSender<Answer>>,
+}
+
+/// What a member says to a query of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The member's name.
+    pub from: String,
+    /// What it says; `None`: it only confirms.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// A whole agent.

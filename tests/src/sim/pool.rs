@@ -149,7 +149,7 @@ impl Machine for Member<'_> {
             }
             Output::Event(Told::Finished { outcome: Outcome::Failed(_), .. }) => Work::Event(Event::Joined(false)),
             Output::Event(Told::Finished { outcome: Outcome::Ok, .. }) => Work::Event(Event::Left),
-            Output::Event(Told::Lagged | Told::Local) => Work::Event(Event::Lagged),
+            Output::Event(Told::Lagged | Told::Local | Told::Keys | Told::Answer { .. }) => Work::Event(Event::Lagged),
             Output::Wait { until, .. } => Work::Wait(until),
         }
     }

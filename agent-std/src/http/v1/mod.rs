@@ -7,6 +7,7 @@ mod coordinate;
 mod event;
 mod health;
 mod kv;
+mod operator;
 mod services;
 mod session;
 mod status;
@@ -63,6 +64,7 @@ pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
         Endpoint::HealthService => health::service(api, ask).await,
         Endpoint::HealthState => health::state(api, ask).await,
         Endpoint::Kv => kv::call(api, ask).await,
+        Endpoint::OperatorKeyring => operator::keyring(api, ask).await,
         Endpoint::SessionCreate => session::create(api, ask).await,
         Endpoint::SessionDestroy => session::destroy(api, ask).await,
         Endpoint::SessionInfo => session::info(api, ask).await,
