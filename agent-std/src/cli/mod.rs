@@ -23,9 +23,11 @@ mod kv;
 mod leave;
 mod maint;
 mod members;
+mod operator;
 mod reload;
 mod rtt;
 mod services;
+mod snapshot;
 mod validate;
 mod version;
 
@@ -95,8 +97,6 @@ const MISSING: &[&str] = &[
     "login",
     "logout",
     "monitor",
-    "operator",
-    "snapshot",
     "tls",
     "watch",
 ];
@@ -126,11 +126,22 @@ pub fn commands() -> &'static [Spec] {
             leave::SPEC,
             maint::SPEC,
             members::SPEC,
+            operator::GROUP,
+            operator::autopilot::GET,
+            operator::autopilot::GROUP,
+            operator::autopilot::SET,
+            operator::raft::GROUP,
+            operator::raft::LIST,
+            operator::raft::REMOVE,
             reload::SPEC,
             rtt::SPEC,
             services::DEREGISTER,
             services::GROUP,
             services::REGISTER,
+            snapshot::GROUP,
+            snapshot::INSPECT,
+            snapshot::RESTORE,
+            snapshot::SAVE,
             validate::SPEC,
             version::SPEC,
         ]

@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    io,
+    io::{self, Write as _},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, StatusCode,
@@ -27,12 +28,19 @@ use super::{
     router::{Endpoint, Route, route},
     v1,
 };
+use crate::rpc::MAX_ARCHIVE;
 
 /// A client that has not sent its headers after this long is gone; keeps half-open connections from piling up.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest body of anything but a KV write: beyond any registration.
 const MAX_BODY: usize = 4 << 20;
+
+/// Shorter bodies are sent as they are: they fit a packet either way.
+const MIN_COMPRESSED: usize = 1400;
+
+/// Type of an archive, which is compressed already.
+const ARCHIVE: &str = "application/x-gzip";
 
 /// A request as handlers see it.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +152,38 @@ where
 }
 
 async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let gzip = accepts_gzip(request.headers());
+    let response = plain_answer(api, request).await;
+    if gzip { compressed(response) } else { response }.map(Full::new)
+}
+
+/// Whether the client takes gzip: named, and not with weight zero.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+/// The same answer with its body in gzip, where it is said to vary by `Accept-Encoding` and is long enough to gain.
+fn compressed(mut response: Response<Bytes>) -> Response<Bytes> {
+    let is_archive = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == ARCHIVE);
+    let plain = response.body();
+    if plain.len() < MIN_COMPRESSED || is_archive || !response.headers().contains_key(header::VARY) {
+        return response;
+    }
+    let mut out = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    // Writing to memory does not fail; if it ever did, the answer would stay as it is.
+    if let Ok(octets) = out.write_all(plain).and_then(|()| out.finish()) {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        *response.body_mut() = octets.into();
+    }
+    response
+}
+
+async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> {
     let (parts, body) = request.into_parts();
     let raw_query = parts.uri.query().unwrap_or_default();
     let (endpoint, methods, rest) = match route(parts.uri.path(), api.settings.allow_unprintable) {
@@ -159,9 +199,16 @@ async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> 
     if endpoint == Endpoint::Root {
         return finish(api, Reply::text(200, "Consul Agent"), false, false);
     }
-    let allow = || format!("OPTIONS,{}", methods.join(","));
-    if parts.method == "OPTIONS" {
-        return finish(api, Reply::empty().with_header("Allow", allow()), false, true);
+    // Consul looks at these paths' methods itself, in its own way.
+    let is_query = endpoint == Endpoint::Query;
+    let executes = is_query && (rest.ends_with("/execute") || rest.ends_with("/explain"));
+    let methods = if executes { &["GET"] } else { methods };
+    let options = parts.method == "OPTIONS";
+    let with_options = if is_query && !options { "" } else { "OPTIONS," };
+    let allow = || format!("{with_options}{}", methods.join(","));
+    if options {
+        let reply = if is_query { Reply::json(&serde_json::Map::new()) } else { Reply::empty() };
+        return finish(api, reply.with_header("Allow", allow()), api.settings.indent, true);
     }
     if !methods.contains(&parts.method.as_str()) {
         let reply = Reply::text(405, format!("method {} not allowed", parts.method)).with_header("Allow", allow());
@@ -171,7 +218,11 @@ async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> 
         return finish(api, Reply::empty().with_status(500), false, true);
     };
     let indent = api.settings.indent || params.has("pretty");
-    let limit = if endpoint == Endpoint::Kv { api.settings.kv_max_value_size } else { MAX_BODY };
+    let limit = match endpoint {
+        Endpoint::Kv | Endpoint::Txn => api.settings.kv_max_value_size,
+        Endpoint::Snapshot => MAX_ARCHIVE,
+        _ => MAX_BODY,
+    };
     let body = match read_body(&parts.headers, body, limit).await {
         Ok(body) => body,
         Err(error) => return finish(api, error.into(), indent, true),
@@ -232,8 +283,8 @@ fn redirect(method: &hyper::Method, path: &str, query: &str) -> Reply {
 }
 
 /// Headers that every answer has, then the reply's own.
-fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = match reply.status {
         0 => StatusCode::OK,
         status => StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -272,7 +323,7 @@ fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<F
         put("Content-Type", kind);
     }
     *response.headers_mut() = headers;
-    *response.body_mut() = Full::new(body);
+    *response.body_mut() = body;
     response
 }
 
@@ -340,5 +391,31 @@ mod tests {
         headers.clear();
         headers.insert("authorization", HeaderValue::from_static("Basic b"));
         assert_eq!(token(&params(""), &headers), "");
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_ask_and_for_bodies_that_gain() {
+        use std::io::Read as _;
+        let headers =
+            |text: &'static str| HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(text))]);
+        for (text, takes) in [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("", false)]
+        {
+            assert_eq!(accepts_gzip(&headers(text)), takes, "{text}");
+        }
+        let response = |octets: usize, vary: bool| {
+            let mut response = Response::new(Bytes::from(vec![b'a'; octets]));
+            if vary {
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            }
+            response
+        };
+        for (octets, vary) in [(100, true), (5000, false)] {
+            assert_eq!(compressed(response(octets, vary)).body().len(), octets);
+        }
+        let small = compressed(response(5000, true));
+        assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&small.body()[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, vec![b'a'; 5000]);
     }
 }

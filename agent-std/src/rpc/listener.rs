@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -20,6 +20,7 @@ use super::{
     header,
     pool::YAMUX,
     server::{CallError, Server},
+    snapshot::{self, SNAPSHOT},
     yamux::{Session, Side},
 };
 
@@ -27,8 +28,6 @@ use super::{
 const PLAIN: u8 = 0;
 /// Raft between servers.
 const RAFT: u8 = 1;
-/// Saving and restoring snapshots.
-const SNAPSHOT: u8 = 5;
 /// `limits.rpc_handshake_timeout`
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// `limits.rpc_max_conns_per_client`
@@ -121,7 +120,7 @@ async fn connection(server: Server, mut stream: TcpStream, peer: SocketAddr) -> 
             drop(session);
             Ok(())
         }
-        SNAPSHOT => refuse_snapshot(stream).await,
+        SNAPSHOT => snapshot::serve(&server, stream).await,
         _ => Ok(()),
     }
 }
@@ -156,12 +155,4 @@ async fn calls<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, stream: S) ->
             }
         }
     }
-}
-
-/// Says in the snapshot protocol's own form that there is none here.
-async fn refuse_snapshot(mut stream: TcpStream) -> io::Result<()> {
-    let refusal = [("Error", "snapshots are not served by this server yet; use a server that runs Consul")];
-    let refusal: std::collections::BTreeMap<_, _> = refusal.into();
-    stream.write_all(&codec::to_vec(&refusal).map_err(io::Error::other)?).await?;
-    stream.shutdown().await
 }

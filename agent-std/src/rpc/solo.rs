@@ -11,8 +11,12 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Server, ServerConfig, acl::AllowAll};
-use crate::state::Store;
+use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, ServerConfig, acl::AllowAll};
+use crate::{
+    raft::{Server, Suffrage},
+    rpc,
+    state::Store,
+};
 
 /// One server, whose part the test decides.
 pub(crate) struct Solo {
@@ -48,17 +52,25 @@ impl Consensus for Solo {
         self.view.lock().unwrap().clone()
     }
 
+    fn configuration(&self) -> (Vec<Server>, u64) {
+        let address = ([127, 0, 0, 1], 8300).into();
+        (vec![Server { id: "s".into(), name: "s1".into(), address, suffrage: Suffrage::Voter }], 1)
+    }
+
+    fn remove_server(&self, _: &str) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async { Err(ConsensusError::Refused("it is the only voter".into())) })
+    }
+
     fn accept(&self, _: TcpStream, _: SocketAddr) {}
 }
 
 /// A server that leads itself.
-pub(crate) fn server() -> (Server, Arc<Solo>) {
+pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
     let store = Arc::new(Store::default());
     let view = ConsensusView {
         is_leader: true,
         leader: Some(([127, 0, 0, 1], 8300).into()),
         last_contact: Some(Duration::ZERO),
-        peers: vec![([127, 0, 0, 1], 8300).into()],
         ..<_>::default()
     };
     let solo = Arc::new(Solo { store: Arc::clone(&store), index: AtomicU64::new(0), view: Mutex::new(view) });
@@ -70,5 +82,5 @@ pub(crate) fn server() -> (Server, Arc<Solo>) {
         authorizer: Arc::new(AllowAll),
         fire_event: Arc::new(|name, _| if name == "bad" { Err("too long".into()) } else { Ok(()) }),
     };
-    (Server::new(config), solo)
+    (rpc::Server::new(config), solo)
 }

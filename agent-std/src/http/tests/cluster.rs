@@ -44,6 +44,7 @@ async fn options_reach_the_servers() {
         ("?dc=dc9", json!({"Datacenter": "dc9"})),
         ("?tag=a&tag=b", json!({"ServiceTags": ["a", "b"], "TagFilter": true, "Datacenter": "dc1"})),
         ("?node-meta=k:v", json!({"NodeMetaFilters": {"k": "v"}})),
+        ("?filter=Service.Port==80", json!({"Filter": "Service.Port==80"})),
         ("?near=_agent", json!({"Source": {"Datacenter": "dc1", "Node": "n1", "Segment": "", "Ip": ""}})),
     ] {
         assert_eq!(bench.get(&format!("/v1/health/service/web{query}")).await.status, 200, "{query}");
@@ -58,7 +59,6 @@ async fn options_reach_the_servers() {
         ("?max_stale=x", "Invalid max_stale value \"x\""),
         ("?stale&consistent", "Cannot specify ?stale with ?consistent, conflicting semantics."),
         ("?cached&consistent", "Cannot specify ?cached with ?consistent, conflicting semantics."),
-        ("?filter=a", "?filter is not implemented yet by lictor: filter in the client"),
         ("?passing=maybe", "Invalid value for ?passing"),
     ] {
         let answer = bench.get(&format!("/v1/health/service/web{query}")).await;
@@ -187,4 +187,38 @@ async fn registrations_and_lists() {
         let answer = bench.get(target).await;
         assert_eq!((answer.status, answer.body.as_str()), (400, why));
     }
+}
+
+#[tokio::test]
+async fn transactions() {
+    let bench = Bench::start().await;
+    let results = json!([{"KV": {"Key": "a", "CreateIndex": 3, "ModifyIndex": 3}}]);
+    bench.cluster.answer("Txn.Apply", Ok(json!({"Results": results, "Errors": null})));
+    bench.cluster.answer("Txn.Read", Ok(json!({"Results": null, "Errors": [{"OpIndex": 0, "What": "no"}]})));
+    let answer = bench.put("/v1/txn", r#"[{"kv": {"verb": "cas", "Key": "a", "Value": "MQ==", "Index": 7}}]"#).await;
+    assert_eq!((answer.status, &answer.json()["Results"][0]["KV"]["Key"]), (200, &json!("a")));
+    let (method, args) = bench.cluster.last();
+    let entry = &args["Ops"][0]["KV"]["DirEnt"];
+    assert_eq!((method, &entry["Value"], &entry["ModifyIndex"]), ("Txn.Apply", &json!("1"), &json!(7)));
+
+    let answer = bench.put("/v1/txn", &json!([{"KV": {"Verb": "get", "Key": "a"}}])).await;
+    assert_eq!((answer.status, bench.cluster.last().0), (409, "Txn.Read"));
+    assert_eq!(answer.json()["Errors"][0]["What"], "no");
+    assert_eq!((answer.header("x-consul-knownleader"), answer.header("x-consul-index")), ("false", ""));
+
+    let answer = bench.put("/v1/txn", "{").await;
+    assert_eq!((answer.status, answer.body.as_str()), (400, "Failed to parse body: unexpected EOF"));
+    let many = json!(vec![json!({"KV": {"Verb": "get", "Key": "a"}}); 65]);
+    let answer = bench.put("/v1/txn", &many).await;
+    assert_eq!((answer.status, answer.body.as_str()), (413, "Transaction contains too many operations (65 > 64)"));
+}
+
+#[tokio::test]
+async fn a_refused_read_has_index_headers_and_a_key_has_not() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("Catalog.ListNodes", Err(RpcError::endpoint("No path to datacenter")));
+    bench.cluster.answer("KVS.Get", Err(RpcError::endpoint("No path to datacenter")));
+    let answer = bench.get("/v1/catalog/nodes?dc=x").await;
+    assert_eq!((answer.status, answer.header("x-consul-index")), (500, "1"));
+    assert_eq!(bench.get("/v1/kv/a?dc=x").await.header("x-consul-index"), "");
 }
