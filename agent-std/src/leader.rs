@@ -13,8 +13,8 @@ use tokio::{
 
 use crate::{
     model::{
-        CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING, RegisterRequest, SERF_HEALTH, Session,
-        SessionRequest, Weights,
+        AutopilotConfig, AutopilotRequest, CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING,
+        RegisterRequest, SERF_HEALTH, Session, SessionRequest, Weights,
     },
     rpc::{RpcError, Server},
     state::{NodeEntry, command::Command},
@@ -137,6 +137,12 @@ impl Leader {
         let barrier = self.server.consensus().read_barrier().await;
         barrier.map_err(|error| RpcError::endpoint(error.to_string()))?;
         self.server.restart_sessions();
+        // Stored once, by the first leader of the cluster, so that it has an index to compare with.
+        if self.server.store().state().autopilot().create_index == 0 {
+            let config = AutopilotConfig::default();
+            let request = AutopilotRequest { config, cas: true, ..AutopilotRequest::default() };
+            self.server.propose(Command::Autopilot(request)).await?;
+        }
         Ok(())
     }
 

@@ -36,6 +36,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body of anything but a KV write: beyond any registration.
 const MAX_BODY: usize = 4 << 20;
 
+/// How long a body that is too long is read, and thrown away.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Shorter bodies are sent as they are: they fit a packet either way.
 const MIN_COMPRESSED: usize = 1400;
 
@@ -223,7 +226,8 @@ async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> 
         Endpoint::Snapshot => MAX_ARCHIVE,
         _ => MAX_BODY,
     };
-    let body = match read_body(&parts.headers, body, limit).await {
+    let option = if endpoint == Endpoint::Txn { "txn_max_req_len" } else { "kv_max_value_size" };
+    let body = match read_body(&parts.headers, body, limit, option).await {
         Ok(body) => body,
         Err(error) => return finish(api, error.into(), indent, true),
     };
@@ -233,19 +237,22 @@ async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> 
     finish(api, reply, indent, true)
 }
 
-/// The whole body, if it is not longer than `limit`. A length announced too long is refused before a byte is read.
-async fn read_body(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Bytes, HttpError> {
+/// The whole body, if it is not longer than `limit`, which `option` sets. What is too long is never kept, but read for a
+/// while: a client that is still sending would not see the answer.
+async fn read_body(headers: &HeaderMap, mut body: Incoming, limit: usize, option: &str) -> Result<Bytes, HttpError> {
     let too_large = |octets: &str| {
         HttpError::new(
             413,
             format!(
                 "Request body({octets} bytes) too large, max size: {limit} bytes. \
-                 See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+                 See https://www.consul.io/docs/agent/options.html#{option}."
             ),
         )
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(octets) = announced.filter(|&octets| octets > limit as u64) {
+        let drain = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(DRAIN, drain).await;
         return Err(too_large(&octets.to_string()));
     }
     match Limited::new(body, limit).collect().await {

@@ -222,3 +222,62 @@ async fn a_refused_read_has_index_headers_and_a_key_has_not() {
     assert_eq!((answer.status, answer.header("x-consul-index")), (500, "1"));
     assert_eq!(bench.get("/v1/kv/a?dc=x").await.header("x-consul-index"), "");
 }
+
+#[tokio::test]
+async fn an_answer_older_than_max_stale_is_asked_again_at_the_leader() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("Catalog.ListNodes", Ok(json!({"Index": 1, "LastContact": 6_000_000_000_u64})));
+    bench.cluster.answer("Catalog.ListNodes", Ok(json!({"Index": 2, "LastContact": 0})));
+    let answer = bench.get("/v1/catalog/nodes?max_stale=5s").await;
+    assert_eq!((answer.header("x-consul-index"), answer.header("x-consul-lastcontact")), ("2", "0"));
+    let calls = bench.cluster.calls.lock().unwrap().clone();
+    let stale: Vec<_> = calls.iter().map(|(_, args)| args["AllowStale"] == json!(true)).collect();
+    assert_eq!(stale, [true, false]);
+}
+
+#[tokio::test]
+async fn operator_answers() {
+    let bench = Bench::start().await;
+    let server = json!({"ID": "i", "Name": "s1", "SerfStatus": 1, "LastContact": 5_000_000, "Healthy": true});
+    bench.cluster.answer("Operator.ServerHealth", Ok(json!({"Healthy": false, "Servers": [server]})));
+    let answer = bench.get("/v1/operator/autopilot/health").await;
+    let row = &answer.json()["Servers"][0];
+    assert_eq!((answer.status, &row["SerfStatus"], &row["LastContact"]), (429, &json!("alive"), &json!("5ms")));
+    for (query, why) in [
+        ("", "Bad request: Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"),
+        ("?id=a&address=b", "Bad request: Must specify only one of ?id or ?address"),
+    ] {
+        let answer = bench.send("DELETE", &format!("/v1/operator/raft/peer{query}"), "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (400, why));
+    }
+    bench.cluster.answer("Operator.AutopilotSetConfiguration", Ok(json!(false)));
+    let body = json!({"cleanupDeadServers": true, "LastContactThreshold": "1s"});
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration", &body).await.body, "true");
+    let (_, args) = bench.cluster.last();
+    assert_eq!(args["Config"]["LastContactThreshold"], json!(1_000_000_000));
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration?cas=7", &body).await.body, "false");
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration?cas=x", &body).await.status, 400);
+}
+
+#[tokio::test]
+async fn prepared_queries() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("PreparedQuery.Apply", Ok(json!("uuid")));
+    let answer = bench.send("POST", "/v1/query", r#"{"name": "q", "Service": {"service": "web"}}"#).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"ID": "uuid"})));
+    assert_eq!(bench.cluster.last().1["Query"]["Service"]["Service"], "web");
+    assert_eq!(bench.put("/v1/query/uuid", &json!({"Name": "q"})).await.body, "");
+    assert_eq!(
+        (&bench.cluster.last().1["Op"], &bench.cluster.last().1["Query"]["ID"]),
+        (&json!("update"), &json!("uuid"))
+    );
+    bench.cluster.answer("PreparedQuery.Execute", Err(RpcError::endpoint("rpc error making call: Query not found")));
+    let answer = bench.get("/v1/query/a/b/execute").await;
+    assert_eq!((answer.status, answer.body.as_str()), (404, "rpc error making call: Query not found"));
+    assert_eq!(bench.cluster.last().1["QueryIDOrName"], "a/b");
+    let answer = bench.get("/v1/query/a/execute?limit=x").await;
+    assert_eq!((answer.status, answer.body.as_str()), (500, "Bad limit: strconv.Atoi: parsing \"x\": invalid syntax"));
+    let answer = bench.send("OPTIONS", "/v1/query/a/explain", "").await;
+    assert_eq!((answer.header("allow"), answer.body.as_str()), ("OPTIONS,GET", "{}"));
+    assert_eq!(bench.send("PUT", "/v1/query/a/explain", "").await.header("allow"), "GET");
+}

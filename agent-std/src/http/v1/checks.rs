@@ -33,7 +33,9 @@ pub(super) async fn list(api: &Api, ask: &Ask) -> Result {
 pub(super) fn filter(ask: &Ask, shape: &Shape) -> std::result::Result<Option<Filter>, HttpError> {
     match ask.params.first("filter") {
         "" => Ok(None),
-        text => Filter::new(text, shape).map(Some).map_err(|error| HttpError::new(500, error.to_string())),
+        text => Filter::new(text, shape)
+            .map(Some)
+            .map_err(|error| HttpError::new(500, format!("Failed to create boolean expression evaluator: {error}"))),
     }
 }
 

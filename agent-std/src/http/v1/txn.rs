@@ -14,7 +14,7 @@ use crate::{
 
 /// Operations that one transaction may have: Consul's number.
 const MAX_OPS: usize = 64;
-/// Verbs that change nothing; a transaction of these alone is a read.
+/// Verbs on keys that change nothing; a transaction of these and of `get` alone is a read.
 const READS: [&str; 5] = ["get", "get-tree", "check-index", "check-session", "check-not-exists"];
 
 /// An operation as clients write it: only the one on a key differs from what servers take.
@@ -74,13 +74,21 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
         let text = format!("Transaction contains too many operations ({} > {MAX_OPS})", ops.len());
         return Err(HttpError::new(413, text));
     }
-    let reads = ops.iter().all(|op| op.kv.as_ref().is_some_and(|kv| READS.contains(&kv.verb.as_str())));
-    let any = !ops.is_empty();
-    let ops: Vec<TxnOp> = ops.into_iter().map(Op::for_servers).collect();
-    if reads && any { read(api, ask, ops).await } else { apply(api, ask, ops).await }
+    let reads = ops.iter().all(Op::is_read);
+    // What names no kind is nothing.
+    let ops: Vec<TxnOp> = ops.into_iter().map(Op::for_servers).filter(|op| *op != TxnOp::default()).collect();
+    if reads { read(api, ask, ops).await } else { apply(api, ask, ops).await }
 }
 
 impl Op {
+    fn is_read(&self) -> bool {
+        let get = |verb: &str| verb == "get";
+        self.kv.as_ref().is_none_or(|op| READS.contains(&op.verb.as_str()))
+            && self.node.as_ref().is_none_or(|op| get(&op.verb))
+            && self.service.as_ref().is_none_or(|op| get(&op.verb))
+            && self.check.as_ref().is_none_or(|op| get(&op.verb))
+    }
+
     fn for_servers(self) -> TxnOp {
         let kv = self.kv.map(|KvOp { verb, key, value, flags, index, session }| TxnKvOp {
             verb,

@@ -14,7 +14,7 @@ pub(super) async fn raft_get_configuration(call: Call<'_>) -> Answer {
         operator_read(&call, &args.options.token)?;
         call.shared.may_read(freshness).await?;
         let leader = call.shared.view().leader;
-        let (servers, index) = call.shared.config.consensus.configuration();
+        let (servers, _) = call.shared.config.consensus.configuration();
         let row = |server: crate::raft::Server| RaftServer {
             leader: leader == Some(server.address),
             address: server.address.to_string(),
@@ -23,7 +23,8 @@ pub(super) async fn raft_get_configuration(call: Call<'_>) -> Answer {
             protocol_version: "3".into(),
             voter: server.suffrage == Suffrage::Voter,
         };
-        reply(&RaftConfigurationReply { servers: Some(servers.into_iter().map(row).collect()), index })
+        // 1.8.7 always says 0 here.
+        reply(&RaftConfigurationReply { servers: Some(servers.into_iter().map(row).collect()), index: 0 })
     };
     call.shared.answer(&args.datacenter, freshness, call.method, call.args, local).await
 }
