@@ -2,7 +2,11 @@
 
 use core::net::SocketAddr;
 
-use crate::{time::Duration, wire::crypt::Key};
+use crate::{
+    serf::{MatchTag, match_simple},
+    time::Duration,
+    wire::crypt::Key,
+};
 
 /// Gossip timing. The presets are memberlist's profiles (gossip spec §7.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +136,8 @@ pub struct PoolConfig<'m> {
     pub seeds: &'m [&'m str],
     /// Time between rounds over the seeds (Consul `retry_interval`).
     pub retry_join: Duration,
+    /// Evaluates the tag filters of queries. An agent with room for a regular expression engine gives its own.
+    pub match_tag: MatchTag,
 }
 
 impl<'m> PoolConfig<'m> {
@@ -152,6 +158,7 @@ impl<'m> PoolConfig<'m> {
             servers_only: false,
             seeds: &[],
             retry_join: Duration::from_secs(30),
+            match_tag: match_simple,
         }
     }
 }

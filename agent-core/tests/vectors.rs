@@ -411,7 +411,10 @@ fn check_push_pull(plain: &[u8], noted: &Value, piece: usize) {
                     statuses += 1;
                 }
                 Part::Events(slot) => {
+                    let octets = slot;
                     let slot = serf::Events::parse(slot).unwrap();
+                    let parsed: Vec<_> = slot.iter().collect();
+                    assert_eq!(octets, emitted(|w| serf::Events::emit(w, slot.ltime, parsed.iter().copied())));
                     let inner: Vec<_> = slot.iter().map(|e| (e.name.to_owned(), e.payload.to_vec())).collect();
                     events.push((slot.ltime, inner));
                 }

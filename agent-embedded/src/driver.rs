@@ -1,6 +1,9 @@
 //! The pump: everything that happened goes into the agent, and all work it has comes out.
 
-use core::net::SocketAddr;
+use core::{
+    net::SocketAddr,
+    pin::{Pin, pin},
+};
 
 use agent_core::{
     agent::{CheckId, Event, HostCheck, Output, Port, Purpose, StreamId, StreamInput, Target, Ticket},
@@ -8,7 +11,7 @@ use agent_core::{
     time::Instant,
 };
 use embassy_futures::{
-    join::{join_array, join3},
+    join::join5,
     select::{select, select3},
     yield_now,
 };
@@ -72,10 +75,18 @@ pub async fn run(stack: Stack<'_>, link: &Link<'_>, buffers: &mut Buffers, host:
     let mut meta = Metadata::EMPTY;
     let udp = Udp::new(stack, udp, &mut meta);
     let [a, b, c] = tcp;
-    let streams = join_array([tcp::run(stack, link, 0, a), tcp::run(stack, link, 1, b), tcp::run(stack, link, 2, c)]);
+    let (a, b, c) =
+        (pin!(tcp::run(stack, link, 0, a)), pin!(tcp::run(stack, link, 1, b)), pin!(tcp::run(stack, link, 2, c)));
     let mut pump = Pump { link, udp, packet, host };
-    let (never, ..) = join3(pump.run(), streams, resolve(stack, link)).await;
+    let (pump, names) = (pin!(pump.run()), pin!(resolve(stack, link)));
+    let (never, ..) = join5(apart(pump), apart(a), apart(b), apart(c), apart(names)).await;
     never
+}
+
+/// Hides what a future is, so that its code is not inlined into its owner's: inlined, the stack frames of all that run
+/// by turns would add up.
+fn apart<'a, T>(future: Pin<&'a mut (impl Future<Output = T> + 'a)>) -> Pin<&'a mut (dyn Future<Output = T> + 'a)> {
+    future
 }
 
 /// Looks names up, one after the other.

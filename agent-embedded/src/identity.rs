@@ -134,14 +134,18 @@ impl<'a> Identity<'a> {
         ]
     }
 
-    /// The agent's configuration: Consul's LAN timing, in the catalog, everything encrypted when there is a key.
+    /// The agent's configuration: Consul's LAN timing, everything encrypted when there is a key. In the catalog, unless
+    /// the settings say that the pool is plain Serf's; such a member has no tags.
     pub fn config<'b>(&'b self, tags: &'b Tags<'b>) -> Config<'b> {
         let settings = self.settings;
         let pool = PoolConfig {
             keys: &self.keys,
             seeds: &settings.seeds,
             retry_join: Duration::from_secs(5),
-            ..PoolConfig::lan(&self.name, self.advertise, tags)
+            // Serf 0.9 speaks 2 to 5; Consul 1.8.7 has an older Serf inside.
+            delegate_version: if settings.serf_only { 5 } else { 4 },
+            consul_rules: !settings.serf_only,
+            ..PoolConfig::lan(&self.name, self.advertise, if settings.serf_only { &[] } else { tags })
         };
         Config {
             pool,
@@ -152,7 +156,7 @@ impl<'a> Identity<'a> {
             meta: &[],
             tagged_addresses: &[],
             check_update_interval: Duration::from_secs(300),
-            sync: true,
+            sync: !settings.serf_only,
             dns: Rules::new("consul", settings.datacenter),
         }
     }
@@ -188,6 +192,16 @@ mod tests {
         let config = identity.config(&tags);
         assert_eq!((config.pool.name, config.pool.keys.len()), ("north", 1));
         assert_eq!(config.pool.advertise, "127.0.0.1:99".parse().unwrap());
+    }
+
+    #[test]
+    fn a_plain_serf_pool_hears_nothing_of_consul() {
+        let settings = Settings { serf_only: true, ..Settings::default() };
+        let identity = Identity::new(&settings, MAC, OWN).unwrap();
+        let tags = identity.tags();
+        let config = identity.config(&tags);
+        assert!(config.pool.tags.is_empty() && !config.pool.consul_rules && !config.sync);
+        assert_eq!(config.pool.delegate_version, 5);
     }
 
     #[test]

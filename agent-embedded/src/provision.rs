@@ -7,13 +7,15 @@
 //! |---|---|---|
 //! | 0 | 4 | `lctr` |
 //! | 4 | 4 | CRC-32 (IEEE) of all that follows, little endian |
-//! | 8 | 1 | format version, 1 |
+//! | 8 | 1 | format version: 2, or 1 for pages without `serf_only` |
 //! | 9 | 1 | kind, 1: settings of a board. Append only |
 //! | 10 | 2 | octets of the body, little endian |
-//! | 12 | … | body: [`Settings`] in postcard's format |
+//! | 12 | … | body: [`Settings`] in postcard's format, then `serf_only` |
 //!
-//! Postcard does not describe itself: a field is never moved, and a new one means a new format version whose reader
-//! still takes this one.
+//! Postcard does not describe itself: a field is never moved, and a new one means a new format version, stands behind
+//! all others, and has a default for pages of the versions before.
+
+use core::net::Ipv4Addr;
 
 use agent_core::wire::crc;
 use heapless::Vec;
@@ -27,7 +29,9 @@ const SUMMED: usize = 8;
 pub const MAX_IMAGE: usize = 1024;
 
 const MAGIC: [u8; 4] = *b"lctr";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The first version that says whether the pool is plain Serf's.
+const VERSION_SERF_ONLY: u8 = 2;
 const KIND_SETTINGS: u8 = 1;
 
 /// What makes one board different from the next. Holds secrets, so it has no `Debug`.
@@ -50,6 +54,9 @@ pub struct Settings<'a> {
     pub keys: Vec<&'a [u8], 4>,
     /// Token of the board's RPCs; empty: none.
     pub token: &'a str,
+    /// Be a member of a plain Serf pool: no catalog, no RPC, none of Consul's tags. Since format 2, `false` before.
+    #[serde(skip)] // behind the body of format 1, see `decode`
+    pub serf_only: bool,
 }
 
 /// Where a board's address comes from.
@@ -70,6 +77,19 @@ pub enum Network {
     },
 }
 
+impl Network {
+    /// Whether a network stack takes it; smoltcp panics on a group's address as its own.
+    fn is_possible(&self) -> bool {
+        match *self {
+            Network::Dhcp => true,
+            Network::Static { address, prefix, .. } => {
+                let address = Ipv4Addr::from(address);
+                prefix <= 32 && !address.is_multicast() && !address.is_broadcast() && !address.is_unspecified()
+            }
+        }
+    }
+}
+
 impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
@@ -81,6 +101,7 @@ impl Default for Settings<'_> {
             seeds: Vec::new(),
             keys: Vec::new(),
             token: "",
+            serf_only: false,
         }
     }
 }
@@ -102,6 +123,8 @@ pub enum Error {
     Checksum,
     /// The checksum is right and the body still makes no sense: written by a faulty program.
     Body,
+    /// The board's own address is not one that a board can have, or its prefix has more than 32 bits.
+    Address,
     /// Encoding: the buffer is too small for these settings.
     TooLong,
 }
@@ -111,13 +134,16 @@ impl core::fmt::Display for Error {
         match self {
             Error::Blank => f.write_str("the settings page is blank: write settings to it"),
             Error::NotSettings => f.write_str("the settings page holds something else: is its address right?"),
-            Error::Version(found) => write!(f, "settings of format {found}, this firmware reads {VERSION}: update it"),
+            Error::Version(found) => {
+                write!(f, "settings of format {found}, this firmware reads 1 to {VERSION}: update it")
+            }
             Error::Kind(found) => write!(f, "content of kind {found} where settings ({KIND_SETTINGS}) belong"),
             Error::Length(promised) => write!(f, "settings of {promised} octets do not fit their page"),
             Error::Checksum => f.write_str("settings are damaged: write them again"),
             Error::Body => {
                 f.write_str("settings have a right checksum and wrong content: written by a faulty program?")
             }
+            Error::Address => f.write_str("the static address in the settings is no address of a board: correct it"),
             Error::TooLong => f.write_str("settings do not fit: shorten names or drop seeds"),
         }
     }
@@ -138,7 +164,7 @@ impl<'a> Settings<'a> {
             [0xff, 0xff, 0xff, 0xff] => return Err(Error::Blank),
             _ => return Err(Error::NotSettings),
         }
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(Error::Version(version));
         }
         if kind != KIND_SETTINGS {
@@ -150,10 +176,17 @@ impl<'a> Settings<'a> {
             return Err(Error::Checksum);
         }
         let body = &summed[HEADER - SUMMED..];
-        match postcard::take_from_bytes(body) {
-            Ok((settings, [])) => Ok(settings),
-            _ => Err(Error::Body),
+        let (mut settings, mut rest) = postcard::take_from_bytes::<Settings<'a>>(body).map_err(|_| Error::Body)?;
+        if version >= VERSION_SERF_ONLY {
+            (settings.serf_only, rest) = match rest {
+                [serf_only @ 0..=1, rest @ ..] => (*serf_only == 1, rest),
+                _ => return Err(Error::Body),
+            };
         }
+        if !rest.is_empty() {
+            return Err(Error::Body);
+        }
+        if settings.network.is_possible() { Ok(settings) } else { Err(Error::Address) }
     }
 
     /// Writes the settings as an image for the page and gives back its length.
@@ -162,7 +195,7 @@ impl<'a> Settings<'a> {
     /// [`Error::TooLong`] when `out` is too small; its content is then undefined.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, Error> {
         let (header, rest) = out.split_first_chunk_mut::<HEADER>().ok_or(Error::TooLong)?;
-        let body = postcard::to_slice(self, rest).map_err(|_| Error::TooLong)?;
+        let body = postcard::to_slice(&(self, self.serf_only), rest).map_err(|_| Error::TooLong)?;
         let length = u16::try_from(body.len()).map_err(|_| Error::TooLong)?;
         header[..4].copy_from_slice(&MAGIC);
         header[8] = VERSION;
@@ -177,13 +210,21 @@ impl<'a> Settings<'a> {
 
 #[cfg(test)]
 mod tests {
+    use agent_core::{
+        agent::{Agent, Output},
+        time::Instant,
+    };
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::identity::Identity;
 
     fn sample() -> Settings<'static> {
         let mut settings = Settings {
             node_name: "board-7",
             network: Network::Static { address: [10, 0, 2, 15], prefix: 24, gateway: Some([10, 0, 2, 2]), dns: None },
             advertise: Some(([127, 0, 0, 1], 8311)),
+            serf_only: true,
             ..Settings::default()
         };
         settings.seeds.push("127.0.0.11:8301").unwrap();
@@ -212,6 +253,19 @@ mod tests {
         assert_eq!(settings.advertise, Some(([127, 0, 0, 1], 8311)));
         assert_eq!(settings.seeds, ["127.0.0.11:8301"]);
         assert_eq!(settings.keys, [&[7; 16][..]]);
+        assert!(!settings.serf_only);
+    }
+
+    #[test]
+    fn format_2_stays() {
+        // As above, in a plain Serf pool.
+        let page = b"lctr\xfb_\x5c\x16\x02\x014\x00\x01a\x00\x03dc1\x00\x01\x7f\x00\x00\x01\xf7@\x01\x0f127.0.0.11:8301\x01\x10\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x00\x01";
+        let settings = Settings::decode(page).ok().unwrap();
+        assert_eq!((settings.node_name, settings.serf_only), ("a", true));
+        assert_eq!(settings.seeds, ["127.0.0.11:8301"]);
+        let mut written = [0; MAX_IMAGE];
+        let len = settings.encode(&mut written).unwrap();
+        assert_eq!(written[..len], page[..]);
     }
 
     #[test]
@@ -233,11 +287,77 @@ mod tests {
         let error = |page: &[u8]| Settings::decode(page).err().unwrap();
         assert_eq!(error(&[0xff; 64]), Error::Blank);
         assert_eq!(error(&[0; 64]), Error::NotSettings);
-        page[8] = 2;
-        assert_eq!(error(&page), Error::Version(2));
-        page[8] = 1;
+        for version in [0, VERSION + 1] {
+            page[8] = version;
+            assert_eq!(error(&page), Error::Version(version));
+        }
+        page[8] = VERSION;
         page[11] = 0xff;
         assert!(matches!(error(&page), Error::Length(_)));
         assert_eq!(sample().encode(&mut [0; 40]), Err(Error::TooLong));
+        for (address, prefix) in [([224, 0, 0, 1], 24), ([255; 4], 24), ([0; 4], 24), ([10, 0, 2, 15], 33)] {
+            let network = Network::Static { address, prefix, gateway: None, dns: None };
+            let len = Settings { network, ..sample() }.encode(&mut page).unwrap();
+            assert_eq!(error(&page[..len]), Error::Address);
+        }
+    }
+
+    /// An image with a right header and checksum around `body`.
+    fn sealed(version: u8, body: &[u8]) -> std::vec::Vec<u8> {
+        let length = u16::try_from(body.len()).unwrap().to_le_bytes();
+        let summed = [&[version, KIND_SETTINGS, length[0], length[1]], body].concat();
+        [&MAGIC[..], &crc::checksum(&summed).to_le_bytes(), &summed].concat()
+    }
+
+    proptest! {
+        /// Nothing in a page can do more than be refused, and what is taken can be written again.
+        #[test]
+        fn any_page_is_survived(page: std::vec::Vec<u8>, body: std::vec::Vec<u8>, version in 0..4u8) {
+            for page in [page, sealed(version, &body)] {
+                if let Ok(settings) = Settings::decode(&page) {
+                    let mut written = [0; MAX_IMAGE];
+                    let len = settings.encode(&mut written).unwrap();
+                    prop_assert!(Settings::decode(&written[..len]) == Ok(settings));
+                }
+            }
+        }
+
+        /// A whole page that was changed and sealed anew: the body alone must be enough to refuse or to take it, and
+        /// an identity made of it is refused with words or works.
+        #[test]
+        fn odd_settings_are_survived(changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6)) {
+            let (page, len) = image();
+            let mut body = page[HEADER..len].to_vec();
+            for (place, octet) in changes {
+                let place = place.index(body.len());
+                body[place] = octet;
+            }
+            let page = sealed(VERSION, &body);
+            if let Ok(settings) = Settings::decode(&page) {
+                let mut written = [0; MAX_IMAGE];
+                let len = settings.encode(&mut written).unwrap();
+                prop_assert!(Settings::decode(&written[..len]) == Ok(settings.clone()));
+                start(&settings);
+            }
+        }
+    }
+
+    agent_core::lictor_memory! {
+        struct Memory { members: 4, services: 1, checks: 1, connections: 2, queries: 1 }
+    }
+
+    /// What a board does with its settings; refusals are fine.
+    fn start(settings: &Settings<'_>) {
+        let Ok(identity) = Identity::new(settings, [2, 0, 0, 0, 0, 1], Ipv4Addr::new(10, 0, 2, 15)) else { return };
+        let tags = identity.tags();
+        let mut memory = std::boxed::Box::new(Memory::new());
+        let config = identity.config(&tags);
+        let agent = Agent::new(&config, memory.regions(), [7; 32], Instant::ZERO);
+        if let Ok(mut agent) = agent {
+            agent.handle_timeout(Instant::ZERO);
+            let mut out = [0; agent_core::pool::MAX_DATAGRAM];
+            let ends = (0..1000).any(|_| matches!(agent.poll_output(&mut out), Output::Wait { .. }));
+            assert!(ends, "work without end");
+        }
     }
 }

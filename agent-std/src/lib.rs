@@ -4,6 +4,7 @@ pub mod agent;
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod definition;
 pub mod dns;
 pub mod driver;

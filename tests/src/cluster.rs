@@ -179,6 +179,11 @@ impl Agent {
         self.process.signal(Signal::CONT)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has logged since its first start.
     pub fn log(&self) -> String {
         self.process.log()

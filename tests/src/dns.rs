@@ -43,6 +43,15 @@ pub struct Answer {
 ///
 /// When there is no answer within 3 s or it cannot be read.
 pub fn ask(server: SocketAddr, name: &str, kind: Kind) -> Result<Answer> {
+    ask_within(server, name, kind, Duration::from_secs(3))
+}
+
+/// Asks like [`ask`], for somebody who may not be there yet.
+///
+/// # Errors
+///
+/// When there is no answer within `limit` or it cannot be read.
+pub fn ask_within(server: SocketAddr, name: &str, kind: Kind, limit: Duration) -> Result<Answer> {
     const ID: [u8; 2] = [0x4c, 0x69];
     let mut question = Vec::from(ID);
     // Recursion desired, one question.
@@ -56,7 +65,7 @@ pub fn ask(server: SocketAddr, name: &str, kind: Kind) -> Result<Answer> {
     question.extend([0, 1]);
 
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+    socket.set_read_timeout(Some(limit))?;
     socket.connect(server)?;
     socket.send(&question)?;
     let mut buffer = [0; 4096];

@@ -20,6 +20,7 @@
 //! Everything runs on 127.0.0.0/8, every agent of a cluster on its own address and all on the same ports. A test that
 //! needs a real peer installs it or fails; none is skipped.
 
+pub mod bench;
 pub mod cluster;
 pub mod dns;
 pub mod doors;

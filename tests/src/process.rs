@@ -102,7 +102,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        eprintln!("--- {}, process {}, its last lines:\n{}", self.name, self.id(), self.last_words());
+        let words = self.last_words();
+        if !words.is_empty() {
+            eprintln!("--- {}, process {}, its last lines:\n{words}", self.name, self.id());
+        }
         // Nothing is left to do when it has already ended.
         let _ = self.kill();
     }

@@ -14,7 +14,7 @@ use std::{
 use agent_embedded::provision::{MAX_IMAGE, Settings};
 use defmt_decoder::{DecodeError, Table};
 
-use crate::{peers, ports};
+use crate::{Result, peers, ports, wait};
 
 /// Where the firmware looks for its settings (boards/lm3s6965evb/memory.x).
 const SETTINGS_ADDRESS: u32 = 0x0003_F000;
@@ -79,12 +79,20 @@ impl Board {
     /// # Panics
     /// When the firmware cannot be built or QEMU does not start; the text says why.
     pub fn start(number: u8, network: Network, settings: &Settings<'_>) -> Self {
-        let elf = firmware().to_owned();
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let mut page = [0; MAX_IMAGE];
         let len = settings.encode(&mut page).expect("the settings fit their page");
+        Board::start_with_page(number, network, &page[..len])
+    }
+
+    /// Starts a board like [`Board::start`], with anything in its settings page.
+    ///
+    /// # Panics
+    /// As [`Board::start`].
+    pub fn start_with_page(number: u8, network: Network, page: &[u8]) -> Self {
+        let elf = firmware().to_owned();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let image = folder.path().join("settings");
-        std::fs::write(&image, &page[..len]).expect("the folder was just made");
+        std::fs::write(&image, page).expect("the folder was just made");
         let socket = folder.path().join("control");
 
         let mac = format!("02:00:00:00:00:{number:02x}");
@@ -123,7 +131,7 @@ impl Board {
         });
         thread::spawn({
             let log = log.clone();
-            move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| log.push(&name, line))
+            move || BufReader::new(stderr).lines().map_while(|line| line.ok()).for_each(|line| log.push(&name, line))
         });
         let control = connect(&socket, &log, &mut qemu);
         let sensor = qemu.stdin.take().expect("piped");
@@ -146,6 +154,21 @@ impl Board {
     /// After `limit`, or at once when the board panicked.
     pub fn wait_for_new(&self, seen: usize, text: &str, limit: Duration) -> String {
         self.log.wait_for(text, seen, limit)
+    }
+
+    /// Whether a log line contains `text` by now.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.count_logged(text) > 0
+    }
+
+    /// How many log lines contain `text` by now.
+    pub fn count_logged(&self, text: &str) -> usize {
+        self.log.lock().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// What the board has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().join("\n")
     }
 
     /// How many lines the board has written.
@@ -209,6 +232,24 @@ impl Board {
         let free = &ram[(statics - start) as usize..];
         let painted = free.chunks_exact(4).take_while(|word| **word == PAINT.to_le_bytes()).count();
         size - (statics - start) - painted as u32 * 4
+    }
+
+    /// Keeps the deepest stack of this firmware's tests for `cargo xtask size`.
+    ///
+    /// # Errors
+    /// When the stack used all of its room, or the note cannot be kept.
+    pub fn note_stack(&self) -> Result<()> {
+        /// Tests of one program run side by side; programs run one after the other.
+        static NOTE: Mutex<()> = Mutex::new(());
+        let stack = self.stack_high_water();
+        wait::check(stack < self.stack_room(), || format!("the stack used all of its {} octets", self.stack_room()))?;
+        let _one = NOTE.lock().map_err(|_| "another test failed here")?;
+        let note = self.elf.with_extension("stack");
+        let built = std::fs::metadata(&self.elf)?.modified()?;
+        let is_of_this = std::fs::metadata(&note).and_then(|meta| meta.modified()).is_ok_and(|noted| noted >= built);
+        let before = if is_of_this { std::fs::read_to_string(&note)?.trim().parse().unwrap_or(0) } else { 0 };
+        println!("stack: {stack} octets of {} here, {before} before", self.stack_room());
+        Ok(std::fs::write(note, format!("{}\n", stack.max(before)))?)
     }
 
     /// One command to QEMU's monitor; gives its answer as JSON text.

@@ -39,6 +39,21 @@ fn serf_joins_and_leaves() {
 }
 
 #[test]
+fn serf_hands_events_on() {
+    pool::hands_events_on(Subject::Serf).unwrap();
+}
+
+#[test]
+fn lictor_hands_events_on() {
+    pool::hands_events_on(Subject::Lictor).unwrap();
+}
+
+#[test]
+fn lictor_heeds_the_filters_of_queries() {
+    pool::heeds_filters().unwrap();
+}
+
+#[test]
 fn lictor_stays_alive_plain() {
     join::stays_alive(Kind::Lictor, false).unwrap();
 }
@@ -74,6 +89,6 @@ fn lictor_joins_a_serf_pool_and_leaves() {
 }
 
 #[test]
-fn lictor_joins_a_plain_serf_pool_and_fails() {
+fn lictor_joins_a_plain_serf_pool_fails_and_returns() {
     pool::joins(Subject::Lictor, false, false).unwrap();
 }

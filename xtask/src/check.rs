@@ -38,7 +38,8 @@ pub fn run(args: &mut lexopt::Parser) -> Result<()> {
         }
         step(name, tests.env("LICTOR_PEERS", &peers))?;
     }
-    Ok(())
+    // Behind the tests, which have measured the stack.
+    firmware::weigh_all()
 }
 
 /// Licences and sources of all dependencies against deny.toml.

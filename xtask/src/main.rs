@@ -5,9 +5,11 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod check;
 mod demo;
 mod firmware;
+mod fuzz;
 mod packages;
 mod peers;
 mod shell;
@@ -26,6 +28,9 @@ Usage: cargo xtask <task>
   size             flash and RAM of every board, one line each; fails over the limit
   sim [--seeds N] [--first SEED] [--nodes N]
                    simulate clusters with N seeds (default 20), starting with SEED (default 1)
+  bench [--quick] [start] [idle] [kv]
+                   measure the core alone, and the agent beside the real Consul in one run
+  fuzz MINUTES     look for inputs that agent-core does not survive; needs a nightly compiler and cargo-fuzz
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -56,7 +61,9 @@ fn run() -> Result<()> {
         "demo" => demo::run(&mut args),
         "firmware" => firmware::run(&mut args),
         "size" => firmware::size(&mut args),
+        "fuzz" => fuzz::run(&mut args),
         "sim" => sim::run(&mut args),
+        "bench" => bench::run(&mut args),
         "peers" => peers::run(&mut args),
         "help" => {
             print!("{USAGE}");

@@ -1,4 +1,4 @@
-//! All that can come out of an [`Agent`](super::Agent).
+//! All that can come out of an [`Agent`](super::Agent), or of a [`Pool`](crate::pool::Pool) alone.
 
 use core::net::SocketAddr;
 

@@ -58,6 +58,11 @@ impl<'m> Pack<'m> {
         self.memory.get_mut(at..at + place.len()).unwrap_or(&mut [])
     }
 
+    /// Octets that an empty pack has room for, in one record.
+    pub fn capacity(&self) -> usize {
+        self.memory.len().saturating_sub(HEAD).min(usize::from(u16::MAX))
+    }
+
     /// Octets that could still be appended after compaction, for one record.
     pub fn room(&self) -> usize {
         (self.memory.len() - self.top + self.holes).saturating_sub(HEAD)

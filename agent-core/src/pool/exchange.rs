@@ -8,6 +8,7 @@ use super::{MemberStatus, Pool, lifecycle::JoinEnd, stats::count, stream::FRAME_
 use crate::{
     config::PoolConfig,
     membership::members::{MemberId, Members, State},
+    serf::recent::Recent,
     time::Instant,
     wire::{
         Error,
@@ -333,7 +334,7 @@ impl Pool<'_> {
         let leaving = !matches!(self.leave, super::lifecycle::Leave::No);
         let clocks =
             Clocks { member: self.clock.time(), event: self.event_clock.time(), query: self.query_clock.time() };
-        let (start, len) = write_image(&self.members, leaving, clocks, join, room);
+        let (start, len) = write_image(&self.members, &self.recent, leaving, clocks, join, room);
         let (start, len) = self.compress_image(base, half, start, len);
         self.images[usize::from(join)] =
             Image { start: base + start, len, users: 0, revision: self.members.revision() };
@@ -623,9 +624,16 @@ pub(super) fn image_octets<'i>(memory: &'i [u8], images: &[Image; 2], join: bool
     memory.get(image.start..image.start + image.len).unwrap_or(&[])
 }
 
-/// Writes our state into `room`: ourselves, then servers, then the others, as many as fit. Returns where it begins and
-/// its length.
-fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool, room: &mut [u8]) -> (usize, usize) {
+/// Writes our state into `room`: ourselves, recent events, servers, then the others, as many as fit. Returns where it
+/// begins and its length.
+fn write_image(
+    members: &Members<'_>,
+    recent: &Recent<'_>,
+    leaving: bool,
+    clocks: Clocks,
+    join: bool,
+    room: &mut [u8],
+) -> (usize, usize) {
     /// Octets kept free for the header, which is written last.
     const HEADER: usize = 48;
     let order = || {
@@ -663,9 +671,10 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
     let mut total = HEADER
         + Writer::measure(|w| {
             user.emit_front(w, usize::from(u16::MAX));
-            user.emit_middle(w, usize::from(u16::MAX));
+            user.emit_left(w, usize::from(u16::MAX));
+            user.emit_statuses(w, usize::from(u16::MAX));
         });
-    let (mut told, mut nodes, mut left) = (0, 0u32, 0);
+    let (mut told, mut nodes, mut left, mut events) = (0, 0u32, 0, 0);
     for id in order() {
         total += Writer::measure(|w| {
             if is_node(&id) {
@@ -679,6 +688,10 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
         if total > room.len() {
             break;
         }
+        if id == MemberId::SELF {
+            let (octets, times) = recent.measure(room.len() - total);
+            (total, events) = (total + octets, times);
+        }
         told += 1;
         nodes += u32::from(is_node(&id));
         left += usize::from(has_left(id));
@@ -689,9 +702,11 @@ fn write_image(members: &Members<'_>, leaving: bool, clocks: Clocks, join: bool,
     let mut writer = Writer::new(&mut room[HEADER..]);
     order().take(told).filter(is_node).for_each(|id| node(id).emit(&mut writer));
     let nodes_end = writer.len();
-    user.emit_front(&mut writer, left);
+    user.emit_front(&mut writer, events);
+    recent.emit(&mut writer, events);
+    user.emit_left(&mut writer, left);
     order().take(told).filter(|&id| has_left(id)).for_each(|id| writer.text(members.name(id)));
-    user.emit_middle(&mut writer, told);
+    user.emit_statuses(&mut writer, told);
     order().take(told).for_each(|id| status(&mut writer, id));
     let body = writer.len();
     let header = Header { join, nodes, user_state_len: (body - nodes_end) as u32 };

@@ -28,7 +28,7 @@ const ADDRESSES: usize = 8;
 /// Serf waits this long for a leave to be sent (BroadcastTimeout).
 const BROADCAST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default limit on name and payload of a user event, as serf's UserEventSizeLimit.
-const EVENT_LIMIT: usize = 512;
+pub(super) const EVENT_LIMIT: usize = 512;
 
 /// How a push/pull for a join ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ impl Pool<'_> {
         let hash =
             crate::membership::members::hash(crate::membership::members::hash(0x65_76, name.as_bytes()), payload);
         self.events_seen.is_new(self.event_clock.time(), event.ltime, hash);
-        self.deliver_user_event(&event);
+        self.keep_event(&event);
         self.pass_on(Queue::Event, |w| event.emit(w));
         Ok(self.finished(Outcome::Ok))
     }

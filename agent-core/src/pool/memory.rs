@@ -5,8 +5,8 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::{
     config::ConfigError,
     membership::{BroadcastSlot, MemberSlot},
-    pool::{Queues, stream::StreamSlot},
-    serf::{IntentSlot, SeenSlot},
+    pool::{Queues, lifecycle, stream::StreamSlot},
+    serf::{EventSlot, IntentSlot, SeenSlot},
     time::Instant,
     wire::{envelope, lzw, push_pull},
 };
@@ -26,14 +26,18 @@ pub struct PoolRegions<'m> {
     pub broadcasts: &'m mut [BroadcastSlot],
     /// The octets of queued gossip, at least [`OUTBOX_MIN`].
     pub outbox: &'m mut [u8],
-    /// Packets for one address, payloads of events, names of seeds. Full: the packet or event is dropped.
+    /// Packets for one address, names of seeds. Full: the packet is dropped.
     pub mail: &'m mut [u8],
     /// Work for the next poll. Full: the packet, event or join is dropped or refused.
     pub queues: &'m mut Queues,
     /// Pings under way for others. Full: the request is dropped.
     pub relays: &'m mut [RelaySlot],
-    /// User events and queries seen, half each. Full: the oldest is forgotten, and nothing as old counts as new.
+    /// User events and queries seen, half each. Full: the earliest is forgotten, and nothing as early counts as new.
     pub seen: &'m mut [SeenSlot],
+    /// Recent user events. Full: the oldest is forgotten, one that was delivered if there is any.
+    pub events: &'m mut [EventSlot],
+    /// Their names and payloads, 512 octets for one at most. Full: as above. An event longer than all of it is lost.
+    pub event_text: &'m mut [u8],
     /// Intents about members not known yet. Full: the oldest is forgotten.
     pub intents: &'m mut [IntentSlot],
     /// TCP exchanges open at once. Full: new ones are refused.
@@ -53,6 +57,8 @@ pub struct PoolRegions<'m> {
 
 /// Smallest outbox: the largest alive message.
 pub const OUTBOX_MIN: usize = 768;
+/// Smallest text of events: the longest that agents send unless told otherwise.
+pub const EVENT_TEXT_MIN: usize = lifecycle::EVENT_LIMIT + 8;
 /// Octets of `inflate`.
 pub const INFLATE_MIN: usize = lzw::INFLATER_MEMORY + push_pull::RECORD;
 /// Octets of `datagram` that hold what conforming senders send.
@@ -77,6 +83,8 @@ impl PoolRegions<'_> {
             ("outbox", self.outbox.len() >= OUTBOX_MIN),
             ("mail", self.mail.len() >= 256),
             ("seen", self.seen.len() >= 2),
+            ("events", !self.events.is_empty()),
+            ("event_text", self.event_text.len() >= EVENT_TEXT_MIN),
             ("streams", !self.streams.is_empty() && self.streams.len() < usize::from(u16::MAX)),
             ("inflate", self.inflate.len() >= INFLATE_MIN),
             ("datagram", self.datagram.len() >= DATAGRAM_MIN),

@@ -32,7 +32,7 @@ use core::net::{IpAddr, SocketAddr};
 use heapless::Deque;
 
 use crate::{
-    agent::{CommandError, Outcome, Reason, StreamId, Target, Ticket},
+    agent::{self, CommandError, Outcome, Output, Port, Reason, Ticket},
     config::{ConfigError, PoolConfig},
     membership::{
         awareness::Awareness,
@@ -40,25 +40,27 @@ use crate::{
         keyring::Keyring,
         members::{MemberId, Members, Record, State},
     },
-    memory::{Mail, MailId, Pack},
+    memory::{Mail, Pack},
     rand::Rng,
     serf::{
         clock::Clock,
         coordinate::Vivaldi,
+        recent::Recent,
         seen::{Intents, Seen},
     },
-    time::{Duration, Instant},
+    time::Instant,
     wire::{
         coordinate::Coordinate,
         crypt::Nonces,
         gossip,
         msgpack::Writer,
+        serf::UserEvent,
         tags::{self, MAX_META},
     },
 };
 
 pub(crate) use memory::NOWHERE;
-pub use memory::{DATAGRAM_MIN, DEFLATE, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
+pub use memory::{DATAGRAM_MIN, DEFLATE, EVENT_TEXT_MIN, IMAGE_MIN, INFLATE_MIN, OUTBOX_MIN, PoolRegions, RelaySlot};
 pub use stats::PoolStats;
 pub use stream::StreamSlot;
 pub use transmit::MAX_DATAGRAM;
@@ -66,85 +68,13 @@ pub use view::{Member, MemberChange, MemberEvent, MemberStatus};
 
 /// Packets queued between two polls. The driver polls after every input, and one datagram asks for few.
 const PACKETS: usize = 24;
-/// Events queued between two polls; more are reported as lost ([`PoolOutput::Lagged`]).
+/// Events queued between two polls; more are reported as lost ([`agent::Event::Lagged`]).
 const EVENTS: usize = 24;
-
-/// One piece of work of a pool for whoever drives it; a subset of [`crate::agent::Output`], which says more.
-#[must_use]
-#[derive(Clone, Copy, Debug)]
-pub enum PoolOutput<'a> {
-    /// Send the first `len` octets of the poll buffer.
-    Transmit {
-        /// Destination.
-        to: SocketAddr,
-        /// Octets in the buffer.
-        len: usize,
-    },
-    /// Open a gossip connection.
-    Connect {
-        /// The id to use from now on.
-        id: StreamId,
-        /// Where to.
-        to: Target<'a>,
-        /// Report failure when it takes longer.
-        timeout: Duration,
-    },
-    /// Octets to send are ready.
-    Writable {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Offer again what was not taken.
-    Resume {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Send what was filled, then close; the id is dead.
-    Close {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Look up a seed's name.
-    Resolve {
-        /// Give back with the answer.
-        ticket: Ticket,
-        /// Host name, without port.
-        name: &'a str,
-    },
-    /// A change in the member table.
-    Member(MemberEvent<'a>),
-    /// A user event.
-    User {
-        /// Lamport time of the event clock.
-        ltime: u64,
-        /// Event name.
-        name: &'a str,
-        /// Payload.
-        payload: &'a [u8],
-    },
-    /// A command is finished.
-    Finished {
-        /// The command.
-        ticket: Ticket,
-        /// How it went.
-        outcome: Outcome,
-    },
-    /// Events were dropped: look at the table instead.
-    Lagged,
-    /// Drained.
-    Wait {
-        /// The earliest deadline.
-        until: Option<Instant>,
-        /// Which one it is.
-        why: Reason,
-    },
-}
 
 /// Something to tell the owner.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Member(MemberChange, MemberId),
-    User { ltime: u64, name_len: u16, mail: MailId },
     Finished { ticket: Ticket, outcome: Outcome },
 }
 
@@ -180,8 +110,6 @@ pub struct Pool<'m> {
     mail: Mail<'m>,
     queues: &'m mut Queues,
     lagged: bool,
-    /// Given up at the next poll, when nobody looks at it any more.
-    delivered: Option<MailId>,
     reaped: Option<MemberId>,
     relays: &'m mut [RelaySlot],
     streams: &'m mut [StreamSlot],
@@ -203,6 +131,7 @@ pub struct Pool<'m> {
     query_clock: Clock,
     events_seen: Seen<'m>,
     queries_seen: Seen<'m>,
+    recent: Recent<'m>,
     intents: Intents<'m>,
     vivaldi: Vivaldi,
     /// Members in the last push/pull of somebody: what a partial table knows of the cluster's size.
@@ -265,7 +194,6 @@ impl<'m> Pool<'m> {
             mail: Mail::new(mem.mail),
             queues: mem.queues,
             lagged: false,
-            delivered: None,
             reaped: None,
             relays: mem.relays,
             streams: mem.streams,
@@ -286,6 +214,7 @@ impl<'m> Pool<'m> {
             query_clock: Clock::new(),
             events_seen: Seen::new(events_seen),
             queries_seen: Seen::new(queries_seen),
+            recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),
             told_size: 0,
@@ -322,31 +251,33 @@ impl<'m> Pool<'m> {
         self.on_resolved(now, ticket, addresses);
     }
 
-    /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
-    pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
-        if let Some(mail) = self.delivered.take() {
-            self.mail.free(mail);
-        }
+    /// The next piece of work; never `RunCheck`. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
+    #[inline(never)] // its stack frame is not for those who never get here
+    pub fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
         if let Some(member) = self.reaped.take() {
             self.forget(member);
         }
         if let Some((to, len)) = self.next_packet(buf) {
-            return PoolOutput::Transmit { to, len };
+            return Output::Transmit { port: Port::Gossip, to, len };
         }
         if let Some(wish) = self.next_stream_wish() {
             return wish.output(self);
         }
         if let Some(ticket) = self.next_look_up() {
-            return PoolOutput::Resolve { ticket, name: self.seed_host(ticket) };
+            return Output::Resolve { ticket, name: self.seed_host(ticket) };
         }
         if let Some(event) = self.queues.events.pop_front() {
             return self.deliver(event);
         }
+        if let Some(at) = self.recent.next() {
+            let UserEvent { ltime, name, payload, .. } = self.recent.get(at);
+            return Output::Event(agent::Event::User { ltime, name, payload });
+        }
         if core::mem::take(&mut self.lagged) {
-            return PoolOutput::Lagged;
+            return Output::Event(agent::Event::Lagged);
         }
         let (until, why) = self.next_deadline();
-        PoolOutput::Wait { until, why }
+        Output::Wait { until, why }
     }
 
     /// All members in any status, ourselves first.
@@ -400,35 +331,29 @@ impl<'m> Pool<'m> {
             members_evicted: self.members.evicted,
             members_refused: self.members.refused,
             broadcasts_dropped: self.queue.dropped,
+            events_dropped: self.recent.dropped,
             coordinates_refused: self.vivaldi.refused,
             ..self.stats
         }
     }
 
-    fn deliver(&mut self, event: Event) -> PoolOutput<'_> {
-        match event {
+    fn deliver(&mut self, event: Event) -> Output<'_> {
+        Output::Event(match event {
             Event::Member(change, id) => {
                 if change == MemberChange::Reaped {
                     self.reaped = Some(id);
                 }
-                PoolOutput::Member(MemberEvent { change, member: self.members.view(id) })
+                agent::Event::Member(MemberEvent { change, member: self.members.view(id) })
             }
-            Event::User { ltime, name_len, mail } => {
-                self.delivered = Some(mail);
-                let (name, payload) = self.mail.get(mail).split_at(usize::from(name_len));
-                PoolOutput::User { ltime, name: core::str::from_utf8(name).unwrap_or(""), payload }
-            }
-            Event::Finished { ticket, outcome } => PoolOutput::Finished { ticket, outcome },
-        }
+            Event::Finished { ticket, outcome } => agent::Event::Finished { ticket, outcome },
+        })
     }
 
     fn tell(&mut self, event: Event) {
         if let Err(event) = self.queues.events.push_back(event) {
             self.lagged = true;
-            match event {
-                Event::Member(MemberChange::Reaped, id) => self.forget(id),
-                Event::User { mail, .. } => self.mail.free(mail),
-                _ => {}
+            if let Event::Member(MemberChange::Reaped, id) = event {
+                self.forget(id);
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::{
 
 impl Pool<'_> {
     /// A serf message, its type octet first.
+    #[inline(never)] // its stack frame is not for those who never get here
     pub(super) fn on_serf_message(&mut self, now: Instant, message: &[u8]) -> Result<(), Error> {
         match serf::parse(message)? {
             SerfMessage::Join(intent) => self.on_join_intent(now, &intent, true),
@@ -117,22 +118,17 @@ impl Pool<'_> {
         if !self.events_seen.is_new(self.event_clock.time(), event.ltime, hash) {
             return;
         }
-        self.deliver_user_event(event);
+        self.keep_event(event);
         if let Some(message) = message {
             self.pass_on(Queue::Event, |w| w.octets(message));
         }
     }
 
-    pub(super) fn deliver_user_event(&mut self, event: &UserEvent<'_>) {
-        let Ok(name_len) = u16::try_from(event.name.len()) else { return };
-        let Some(mail) = self.mail.put(event.name.len() + event.payload.len()) else {
-            self.lagged = true;
-            return;
-        };
-        let mut writer = Writer::new(self.mail.get_mut(mail));
-        writer.octets(event.name.as_bytes());
-        writer.octets(event.payload);
-        self.tell(Event::User { ltime: event.ltime, name_len, mail });
+    /// Remembers an event for its delivery, and for those who missed it.
+    pub(super) fn keep_event(&mut self, event: &UserEvent<'_>) {
+        let clock = self.event_clock.time();
+        self.lagged |= !self.recent.keep(clock, event);
+        self.members.touch();
     }
 
     fn on_query(&mut self, query: &Query<'_>, message: &[u8]) {
@@ -162,7 +158,7 @@ impl Pool<'_> {
                 Filter::Nodes(list) => serf::filter_names(list).any(|name| name == self.config.name),
                 Filter::Tag { tag, expr } => {
                     let value = self.local().tag(tag).unwrap_or("");
-                    match simple_match(expr, value) {
+                    match (self.config.match_tag)(expr, value) {
                         Some(matched) => matched,
                         None => {
                             count(&mut self.stats.filters_unknown);
@@ -319,17 +315,4 @@ impl Pool<'_> {
             emit(w);
         });
     }
-}
-
-/// Matches expressions without operators, anchored or not, as tag filters mostly are. `None`: it needs more than that.
-fn simple_match(expr: &str, value: &str) -> Option<bool> {
-    let (expr, from_start) = expr.strip_prefix('^').map_or((expr, false), |rest| (rest, true));
-    let (expr, to_end) = expr.strip_suffix('$').map_or((expr, false), |rest| (rest, true));
-    let literal = expr.bytes().all(|byte| !br".^$*+?()[]{}|\".contains(&byte));
-    literal.then(|| match (from_start, to_end) {
-        (true, true) => value == expr,
-        (true, false) => value.starts_with(expr),
-        (false, true) => value.ends_with(expr),
-        (false, false) => value.contains(expr),
-    })
 }

@@ -37,7 +37,7 @@ pub struct PoolStats {
     pub streams_failed: u32,
     /// Remote records passed over because the stage was full.
     pub records_skipped: u32,
-    /// Queries whose tag filter needs a regular expression that we cannot evaluate; left unanswered.
+    /// Queries whose tag filter is no regular expression, or one that we cannot evaluate; left unanswered.
     pub filters_unknown: u32,
     /// Members forgotten to make room for others.
     pub members_evicted: u32,
@@ -45,6 +45,8 @@ pub struct PoolStats {
     pub members_refused: u32,
     /// Queued gossip displaced before it was sent often enough.
     pub broadcasts_dropped: u32,
+    /// User events given up before 512 later ones: those who missed them do not get them from us.
+    pub events_dropped: u32,
     /// Coordinates of peers that could not be used.
     pub coordinates_refused: u32,
 }

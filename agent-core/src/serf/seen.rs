@@ -1,8 +1,8 @@
 //! What was seen before, so that it is neither delivered nor passed on twice.
 //!
 //! The reference keeps 512 Lamport times of events and of queries, each with a list of what happened then. Here it is a
-//! ring of hashes of any length, and one rule that keeps a short ring safe: when it forgets an entry of time L, nothing
-//! of time L or before can be proven new any more, so it counts as old (gossip spec §11.2).
+//! list of hashes of any length, and one rule that keeps a short list safe: the earliest entry makes room, and nothing of
+//! its time or before can be proven new any more, so it counts as old (gossip spec §11.2).
 
 use crate::time::{Duration, Instant};
 
@@ -20,13 +20,12 @@ impl SeenSlot {
 }
 
 /// Lamport times this far behind the clock are too old whatever the ring says.
-const WINDOW: u64 = 512;
+pub(super) const WINDOW: u64 = 512;
 
-/// A ring of messages seen.
+/// Messages seen.
 #[derive(Debug)]
 pub(crate) struct Seen<'m> {
     slots: &'m mut [SeenSlot],
-    next: usize,
     /// Times up to this one cannot be proven new.
     floor: u64,
 }
@@ -34,7 +33,7 @@ pub(crate) struct Seen<'m> {
 impl<'m> Seen<'m> {
     pub fn new(slots: &'m mut [SeenSlot]) -> Self {
         slots.fill(SeenSlot::EMPTY);
-        Seen { slots, next: 0, floor: 0 }
+        Seen { slots, floor: 0 }
     }
 
     /// Nothing before `ltime` is wanted: a join that ignores old events.
@@ -50,14 +49,15 @@ impl<'m> Seen<'m> {
         if self.slots.iter().any(|slot| slot.used && slot.ltime == ltime && slot.hash == hash) {
             return false;
         }
-        let Some(slot) = self.slots.get_mut(self.next) else { return false };
+        let Some(slot) = self.slots.iter_mut().min_by_key(|slot| (slot.used, slot.ltime)) else { return false };
         if slot.used {
-            self.floor = self.floor.max(slot.ltime);
+            // What is forgotten may be this message itself, when it is earlier than all of them.
+            self.floor = self.floor.max(slot.ltime.min(ltime));
         }
-        *slot = SeenSlot { ltime, hash, used: true };
-        self.next = (self.next + 1) % self.slots.len();
-        // The entry just displaced may have been as new as this message.
-        ltime > self.floor
+        if !slot.used || slot.ltime < ltime {
+            *slot = SeenSlot { ltime, hash, used: true };
+        }
+        true
     }
 }
 
@@ -118,17 +118,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_short_ring_cannot_prove_new_is_old() {
+    fn what_a_short_list_cannot_prove_new_is_old() {
         let mut slots = [SeenSlot::EMPTY; 2];
         let mut seen = Seen::new(&mut slots);
         assert!(seen.is_new(5, 3, 10));
         assert!(!seen.is_new(5, 3, 10));
         assert!(seen.is_new(5, 3, 11));
-        // The ring forgets (3, 10): from now on nothing of time 3 is new.
+        // One of time 3 is forgotten: from now on nothing of time 3 is new.
         assert!(seen.is_new(6, 5, 12));
         assert!(!seen.is_new(6, 3, 10));
         assert!(!seen.is_new(6, 2, 99));
         assert!(!seen.is_new(1000, 100, 1));
+    }
+
+    #[test]
+    fn newest_first_is_no_reason_to_forget_the_newest() {
+        let mut slots = [SeenSlot::EMPTY; 3];
+        let mut seen = Seen::new(&mut slots);
+        for ltime in [9, 8, 7] {
+            assert!(seen.is_new(10, ltime, 1));
+        }
+        assert!(seen.is_new(10, 6, 1), "new, though there is no room to remember it");
+        assert!(!seen.is_new(10, 6, 1));
+        assert!(!seen.is_new(10, 5, 1), "it might be a duplicate");
+        assert!(seen.is_new(11, 10, 1));
+        assert!((7..=10).all(|ltime| !seen.is_new(11, ltime, 1)));
     }
 
     #[test]

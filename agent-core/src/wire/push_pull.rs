@@ -546,12 +546,17 @@ mod tests {
         let state = serf::UserState { clocks: Clocks { member: 300, event: 2, query: 1 } };
         let statuses = [("n1", 7u64), ("n2", 0)];
         let user = |w: &mut Writer<'_>| {
-            state.emit(w, &["n1"], 2, &mut |w| {
-                for (name, ltime) in statuses {
-                    w.text(name);
-                    w.uint(ltime);
-                }
-            })
+            state.emit_front(w, 1);
+            w.map(1);
+            w.text("LTime");
+            w.uint(1);
+            state.emit_left(w, 1);
+            w.text("n1");
+            state.emit_statuses(w, 2);
+            for (name, ltime) in statuses {
+                w.text(name);
+                w.uint(ltime);
+            }
         };
         let header = Header { join: true, nodes: 1, user_state_len: Writer::measure(user) as u32 };
         let emit = |w: &mut Writer<'_>| {
@@ -579,7 +584,7 @@ mod tests {
         let data = &example()[1..];
         let (whole, done) = parts(data, data.len(), RECORD);
         assert!(done);
-        assert_eq!(whole.len(), 1 + 1 + 3 + 1 + 2, "{whole:?}");
+        assert_eq!(whole.len(), 1 + 1 + 3 + 1 + 1 + 2, "{whole:?}");
         for piece in 1..40 {
             assert_eq!(parts(data, piece, RECORD), (whole.clone(), true));
         }

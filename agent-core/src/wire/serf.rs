@@ -326,6 +326,22 @@ impl<'a> Events<'a> {
         Ok(events)
     }
 
+    /// Writes the slot of the `events` of one Lamport time.
+    pub fn emit<'e>(w: &mut Writer<'_>, ltime: u64, events: impl ExactSizeIterator<Item = UserEvent<'e>>) {
+        w.map(2);
+        w.text("Events");
+        w.array(events.len());
+        for event in events {
+            w.map(2);
+            w.text("Name");
+            w.text(event.name);
+            w.text("Payload");
+            w.raw(event.payload);
+        }
+        w.text("LTime");
+        w.uint(ltime);
+    }
+
     /// The events; stops at a broken one.
     pub fn iter(self) -> impl Iterator<Item = UserEvent<'a>> {
         let mut r = Reader::new(self.list);
@@ -507,8 +523,8 @@ pub fn emit_key_response(w: &mut Writer<'_>, keys: Option<&[&str]>, message: &st
     w.bool(result);
 }
 
-/// The user state that an agent sends in a push/pull. The event buffer is sent empty: real agents accept that, and
-/// Consul's own joins ignore old events (gossip spec §11.2).
+/// The user state that an agent sends in a push/pull. Of the event buffer it has the used slots only: real agents send
+/// their 512 with nil between them, and accept fewer (gossip spec §9.4).
 #[derive(Clone, Copy, Debug)]
 pub struct UserState {
     /// Our clocks.
@@ -516,22 +532,18 @@ pub struct UserState {
 }
 
 impl UserState {
-    /// Writes the state. `statuses` writes `members` pairs of name and Lamport time.
-    pub fn emit(&self, w: &mut Writer<'_>, left: &[&str], members: usize, statuses: &mut dyn FnMut(&mut Writer<'_>)) {
-        self.emit_front(w, left.len());
-        left.iter().for_each(|name| w.text(name));
-        self.emit_middle(w, members);
-        statuses(w);
-    }
-
-    /// Writes all up to the names of `left` left members, which the caller writes next.
-    pub fn emit_front(&self, w: &mut Writer<'_>, left: usize) {
+    /// Writes all up to the `events` slots of the event buffer, which the caller writes next.
+    pub fn emit_front(&self, w: &mut Writer<'_>, events: usize) {
         w.byte(PUSH_PULL);
         w.map(6);
         w.text("EventLTime");
         w.uint(self.clocks.event);
         w.text("Events");
-        w.array(0);
+        w.array(events);
+    }
+
+    /// Writes what follows them, up to the names of `left` left members, which the caller writes next.
+    pub fn emit_left(&self, w: &mut Writer<'_>, left: usize) {
         w.text("LTime");
         w.uint(self.clocks.member);
         w.text("LeftMembers");
@@ -539,7 +551,7 @@ impl UserState {
     }
 
     /// Writes what follows them, up to the `members` pairs of name and Lamport time, which the caller writes next.
-    pub fn emit_middle(&self, w: &mut Writer<'_>, members: usize) {
+    pub fn emit_statuses(&self, w: &mut Writer<'_>, members: usize) {
         w.text("QueryLTime");
         w.uint(self.clocks.query);
         w.text("StatusLTimes");

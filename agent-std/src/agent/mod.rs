@@ -322,6 +322,7 @@ async fn drive(core: Core, seed: [u8; 32], sockets: Sockets, host: Host, inbox: 
         timing: core.config.gossip,
         seeds: &seeds,
         retry_join: interval,
+        match_tag: tags::matches,
         delegate_version: if core.config.serf_only { 5 } else { 4 },
         consul_rules: !core.config.serf_only,
         ..PoolConfig::lan(&core.name, core.advertise, &tags)

@@ -115,7 +115,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
         }),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(rpc::listener::serve(tcp, server.clone()));
+    tasks.spawn(rpc::listener::serve(tcp, server.clone(), config.rpc_limits));
     let list = members.clone();
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
     tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));

@@ -31,3 +31,24 @@ pub fn lan(config: &Config, node_id: &str) -> Vec<(&'static str, String)> {
     }
     tags
 }
+
+/// Evaluates a query's tag filter. `None`: it is no regular expression, or one that would take too much memory.
+pub fn matches(expr: &str, value: &str) -> Option<bool> {
+    /// Any member may send one with every query.
+    const LIMIT: usize = 256 * 1024;
+    let regex = regex::RegexBuilder::new(expr).size_limit(LIMIT).dfa_size_limit(LIMIT).build().ok()?;
+    Some(regex.is_match(value))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn filters_are_regular_expressions_of_bounded_size() {
+        let matches = super::matches;
+        assert_eq!(matches("^(web|db)-[0-9]+$", "db-17"), Some(true));
+        assert_eq!(matches("^(web|db)-[0-9]+$", "db-"), Some(false));
+        assert_eq!(matches("", "anything"), Some(true));
+        assert_eq!(matches("(", "("), None);
+        assert_eq!(matches(r"((\w{99}){99}){99}", "a"), None);
+    }
+}

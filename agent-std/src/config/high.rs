@@ -11,7 +11,10 @@ use agent_core::{config::Timing, wire::crypt::Key};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Low, duration, low, secret::Secret, several, validate};
-use crate::definition::{Check, Service};
+use crate::{
+    definition::{Check, Service},
+    rpc,
+};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +156,8 @@ pub struct Config {
     pub kv_max_value_size: usize,
     /// HTTP connections one address may hold.
     pub http_max_conns_per_client: usize,
+    /// What one source of RPC connections may do.
+    pub rpc_limits: rpc::listener::Limits,
     /// Headers added to every HTTP answer.
     pub response_headers: BTreeMap<String, String>,
     /// Accept control characters in HTTP paths.
@@ -260,6 +265,9 @@ impl Config {
         let check_update_interval = span("check_update_interval", &low.check_update_interval, secs(300));
         let default_query_time = span("default_query_time", &low.default_query_time, secs(300));
         let max_query_time = span("max_query_time", &low.max_query_time, secs(600));
+        let rpc_defaults = rpc::listener::Limits::default();
+        let rpc_handshake =
+            span("limits.rpc_handshake_timeout", &low.limits.rpc_handshake_timeout, rpc_defaults.handshake);
         let max_stale = span("dns_config.max_stale", &low.dns_config.max_stale, secs(87_600 * 3600));
         let node_ttl = span("dns_config.node_ttl", &low.dns_config.node_ttl, Duration::ZERO);
         let service_ttl = low.dns_config.service_ttl.iter();
@@ -360,6 +368,14 @@ impl Config {
                 low.limits.http_max_conns_per_client,
                 200,
             )?,
+            rpc_limits: rpc::listener::Limits {
+                connections: positive(
+                    "limits.rpc_max_conns_per_client",
+                    low.limits.rpc_max_conns_per_client,
+                    rpc_defaults.connections,
+                )?,
+                handshake: rpc_handshake,
+            },
             response_headers: low.http_config.response_headers,
             disable_http_unprintable_char_filter: low.disable_http_unprintable_char_filter.unwrap_or(false),
             raft_multiplier: u8::try_from(raft_multiplier).ok().filter(|n| (1..=10).contains(n)).ok_or_else(|| {

@@ -133,12 +133,14 @@ pub struct Http {
     pub response_headers: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "keys of the same name")]
 pub struct Limits {
     pub http_max_conns_per_client: Option<i64>,
     pub kv_max_value_size: Option<i64>,
+    pub rpc_handshake_timeout: Option<String>,
+    pub rpc_max_conns_per_client: Option<i64>,
 }
 
 /// Our own settings, which Consul does not have.

@@ -157,10 +157,10 @@ const LIMITS: &[Key] = &[
     key("http_max_conns_per_client", Int),
     key("kv_max_value_size", Int),
     not_yet("https_handshake_timeout", "\"5s\""),
-    not_yet("rpc_handshake_timeout", "\"5s\""),
+    key("rpc_handshake_timeout", Text),
     not_yet("rpc_max_burst", "1000"),
     not_yet("rpc_rate", "-1"),
-    not_yet("rpc_max_conns_per_client", "100"),
+    key("rpc_max_conns_per_client", Int),
     not_yet("txn_max_req_len", "524288"),
 ];
 

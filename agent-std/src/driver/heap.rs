@@ -5,7 +5,7 @@ use agent_core::{
     local::{CheckSlot, LocalRegions, ServiceSlot},
     membership::{BroadcastSlot, MemberSlot},
     pool::{DATAGRAM_MIN, DEFLATE, INFLATE_MIN, PoolRegions, Queues, RelaySlot, StreamSlot},
-    serf::{IntentSlot, SeenSlot},
+    serf::{EventSlot, IntentSlot, SeenSlot},
 };
 
 /// How much of everything a pool may hold.
@@ -34,6 +34,10 @@ const BROADCASTS: usize = 4096;
 const OCTETS_PER_BROADCAST: usize = 512;
 /// What Consul remembers of events and queries: twice 512.
 const SEEN: usize = 1024;
+/// Recent events, as many as serf remembers Lamport times.
+const EVENTS: usize = 512;
+/// Octets of each of them: serf's limit, unless told otherwise.
+const OCTETS_PER_EVENT: usize = 512;
 
 /// The memory of one pool.
 pub struct PoolHeap {
@@ -46,6 +50,8 @@ pub struct PoolHeap {
     queues: Box<Queues>,
     relays: Box<[RelaySlot]>,
     seen: Box<[SeenSlot]>,
+    events: Box<[EventSlot]>,
+    event_text: Box<[u8]>,
     intents: Box<[IntentSlot]>,
     streams: Box<[StreamSlot]>,
     inflate: Box<[u8]>,
@@ -69,6 +75,8 @@ impl PoolHeap {
             queues: Box::new(Queues::EMPTY),
             relays: slots(256, RelaySlot::EMPTY),
             seen: slots(SEEN, SeenSlot::EMPTY),
+            events: slots(EVENTS, EventSlot::EMPTY),
+            event_text: slots(EVENTS * OCTETS_PER_EVENT, 0),
             intents: slots(256, IntentSlot::EMPTY),
             streams: slots(sizes.streams.clamp(1, usize::from(u16::MAX) - 1), StreamSlot::EMPTY),
             inflate: slots(INFLATE_MIN.max(64 * 1024), 0),
@@ -91,6 +99,8 @@ impl PoolHeap {
             queues: &mut self.queues,
             relays: &mut self.relays,
             seen: &mut self.seen,
+            events: &mut self.events,
+            event_text: &mut self.event_text,
             intents: &mut self.intents,
             streams: &mut self.streams,
             inflate: &mut self.inflate,

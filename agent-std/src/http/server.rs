@@ -1,11 +1,8 @@
 //! Connections and requests: limits before anything is read, methods, tokens, and the headers of every answer.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     io::{self, Write as _},
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -28,7 +25,10 @@ use super::{
     router::{Endpoint, Route, route},
     v1,
 };
-use crate::rpc::MAX_ARCHIVE;
+use crate::{
+    connections::{Clients, Place},
+    rpc::MAX_ARCHIVE,
+};
 
 /// A client that has not sent its headers after this long is gone; keeps half-open connections from piling up.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -334,57 +334,9 @@ fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<B
     response
 }
 
-/// How many connections each address holds.
-#[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One counted connection.
-struct Place {
-    clients: Clients,
-    ip: IpAddr,
-}
-
-impl Clients {
-    fn admit(&self, ip: IpAddr, limit: usize) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(ip).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place { clients: self.clone(), ip })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.ip);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_counted_and_given_back() {
-        let clients = Clients::default();
-        let ip = IpAddr::from([127, 0, 0, 1]);
-        let one = clients.admit(ip, 2);
-        let two = clients.admit(ip, 2);
-        assert!(one.is_some() && two.is_some() && clients.admit(ip, 2).is_none());
-        assert!(clients.admit(IpAddr::from([127, 0, 0, 2]), 2).is_some(), "others are not concerned");
-        drop(one);
-        assert!(clients.admit(ip, 2).is_some());
-        drop(two);
-        assert!(clients.0.lock().unwrap().is_empty());
-    }
 
     #[test]
     fn the_order_of_tokens() {

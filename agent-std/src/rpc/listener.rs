@@ -1,12 +1,6 @@
 //! Port 8300: the first octet decides, then calls are served one by one (rpc spec §1, §3).
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
@@ -23,15 +17,12 @@ use super::{
     snapshot::{self, SNAPSHOT},
     yamux::{Session, Side},
 };
+use crate::connections::Clients;
 
 /// Calls directly on the connection.
 const PLAIN: u8 = 0;
 /// Raft between servers.
 const RAFT: u8 = 1;
-/// `limits.rpc_handshake_timeout`
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// `limits.rpc_max_conns_per_client`
-const MAX_CONNECTIONS: usize = 100;
 /// A caller that closed its side may still read the reply of a call that ends soon; a blocking query is dropped.
 const AFTER_CLOSE: Duration = Duration::from_secs(10);
 /// The Go runtime's keepalive: time before the first probe and between probes.
@@ -39,21 +30,37 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// An accept that fails for want of descriptors fails again at once; wait a little.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What one source may do before it has said anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time from one address (`limits.rpc_max_conns_per_client`).
+    pub connections: usize,
+    /// How long a connection may wait with its first octet (`limits.rpc_handshake_timeout`).
+    pub handshake: Duration,
+}
+
+impl Default for Limits {
+    /// Consul's.
+    fn default() -> Self {
+        Limits { connections: 100, handshake: Duration::from_secs(5) }
+    }
+}
+
 /// Serves connections until the future is dropped; with it, all connections end.
-pub async fn serve(listener: TcpListener, server: Server) {
-    let counts = Arc::new(Counts::default());
+pub async fn serve(listener: TcpListener, server: Server, limits: Limits) {
+    let clients = Clients::default();
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     // The surplus is closed at once, as Consul does.
-                    let Some(count) = counts.enter(peer.ip()) else { continue };
+                    let Some(place) = clients.admit(peer.ip(), limits.connections) else { continue };
                     let server = server.clone();
                     connections.spawn(async move {
                         // Errors are the peer's: the connection is over, and nothing else happens.
-                        let _ = connection(server, stream, peer).await;
-                        drop(count);
+                        let _ = connection(server, stream, peer, limits.handshake).await;
+                        drop(place);
                     });
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -63,41 +70,11 @@ pub async fn serve(listener: TcpListener, server: Server) {
     }
 }
 
-/// Open connections by source.
-#[derive(Default)]
-struct Counts(Mutex<HashMap<IpAddr, usize>>);
-
-struct Count(Arc<Counts>, IpAddr);
-
-impl Counts {
-    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Count> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(ip).or_default();
-        if *count >= MAX_CONNECTIONS {
-            return None;
-        }
-        *count += 1;
-        Some(Count(Arc::clone(self), ip))
-    }
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        let mut counts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
-        }
-    }
-}
-
-async fn connection(server: Server, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+async fn connection(server: Server, mut stream: TcpStream, peer: SocketAddr, handshake: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    let first = timeout(HANDSHAKE, stream.read_u8()).await??;
+    let first = timeout(handshake, stream.read_u8()).await??;
     match first {
         PLAIN => calls(&server, stream).await,
         RAFT => {

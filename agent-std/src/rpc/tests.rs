@@ -31,7 +31,7 @@ impl Bench {
         let (server, solo) = solo::server();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(listener::serve(listener, server.clone()));
+        let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));
         Bench { address, server, solo, task }
     }
 
@@ -333,7 +333,7 @@ async fn a_server_of_one_keeps_what_it_was_told() {
             authorizer: Arc::new(acl::AllowAll),
             fire_event: Arc::new(|_, _| Ok(())),
         });
-        let task = tokio::spawn(listener::serve(listener, server.clone()));
+        let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));
         (Rpc::new(server), raft, task)
     };
     for round in 0..2 {

@@ -67,23 +67,8 @@ pub fn stays_alive(kind: Kind, encrypted: bool) -> Result<()> {
         trio.subject.sees(&trio.server.name, Status::Alive)?;
         trio.subject.sees(&trio.client.name, Status::Alive)
     })?;
-    let before = health_index(&trio.server, name)?;
     let span = watch_time(Duration::from_secs(12), Duration::from_secs(180));
-    wait::holds("the subject's good standing", span, || {
-        trio.server.sees(name, Status::Alive)?;
-        trio.client.sees(name, Status::Alive)?;
-        trio.server.shows_check(name, "serfHealth", "passing")
-    })?;
-    // A look could miss a flap; the index of the check and the logs do not.
-    let after = health_index(&trio.server, name)?;
-    wait::check(before == after, || format!("serfHealth changed: index {before} became {after}"))?;
-    for agent in [&trio.server, &trio.client] {
-        let log = agent.log();
-        let doubts = ["EventMemberFailed: ", "memberlist: Suspect ", "Refuting a suspect message"];
-        let doubt = log.lines().find(|line| doubts.iter().any(|doubt| line.contains(doubt)));
-        wait::check(doubt.is_none(), || format!("{} logged {doubt:?}", agent.name))?;
-    }
-    Ok(())
+    in_good_standing(&trio.server, &trio.client, name, span)
 }
 
 /// Its services and checks come into the catalog, follow its changes, and go.
@@ -188,6 +173,30 @@ pub fn refutes(kind: Kind) -> Result<()> {
         trio.subject.sees(&trio.server.name, Status::Alive)?;
         trio.subject.sees(&trio.client.name, Status::Alive)
     })
+}
+
+/// For `span` both agents see `name` alive and passing, and neither so much as doubts it or another member.
+///
+/// # Errors
+///
+/// What was not as it must be.
+pub fn in_good_standing(server: &Agent, client: &Agent, name: &str, span: Duration) -> Result<()> {
+    let before = health_index(server, name)?;
+    wait::holds("the subject's good standing", span, || {
+        server.sees(name, Status::Alive)?;
+        client.sees(name, Status::Alive)?;
+        server.shows_check(name, "serfHealth", "passing")
+    })?;
+    // A look could miss a flap; the index of the check and the logs do not.
+    let after = health_index(server, name)?;
+    wait::check(before == after, || format!("serfHealth changed: index {before} became {after}"))?;
+    for agent in [server, client] {
+        let log = agent.log();
+        let doubts = ["EventMemberFailed: ", "memberlist: Suspect ", "Refuting a suspect message"];
+        let doubt = log.lines().find(|line| doubts.iter().any(|doubt| line.contains(doubt)));
+        wait::check(doubt.is_none(), || format!("{} logged {doubt:?}", agent.name))?;
+    }
+    Ok(())
 }
 
 /// The index at which the catalog last changed `node`'s serfHealth.

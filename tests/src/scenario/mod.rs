@@ -9,3 +9,6 @@ pub mod snapshot;
 
 /// A gossip key for the scenarios that encrypt, 16 octets in base64.
 pub const KEY: &str = "ICEiIyQlJicoKSorLC0uLw==";
+
+/// The same key as octets, for boards.
+pub const KEY_OCTETS: [u8; 16] = [32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47];

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    agent::StreamInput,
+    agent::{StreamId, StreamInput, Target},
     membership::{BroadcastSlot, MemberSlot},
-    serf::{IntentSlot, SeenSlot},
+    serf::{EventSlot, IntentSlot, SeenSlot},
+    time::Duration,
     wire::crypt::Key,
 };
 
@@ -17,18 +18,19 @@ use crate::{
 struct Memory {
     members: Vec<MemberSlot>,
     index: Vec<u16>,
-    bytes: [Vec<u8>; 8],
+    bytes: [Vec<u8>; 9],
     broadcasts: Vec<BroadcastSlot>,
     queues: Queues,
     relays: Vec<RelaySlot>,
     seen: Vec<SeenSlot>,
+    events: Vec<EventSlot>,
     intents: Vec<IntentSlot>,
     streams: Vec<StreamSlot>,
 }
 
 impl Memory {
     fn new(members: usize) -> &'static mut Self {
-        let sizes = [members * 256, 8192, 2048, INFLATE_MIN, DATAGRAM_MIN, members * 400, members * 700, DEFLATE];
+        let sizes = [members * 256, 8192, 2048, INFLATE_MIN, DATAGRAM_MIN, members * 400, members * 700, DEFLATE, 4096];
         Box::leak(Box::new(Memory {
             members: vec![MemberSlot::EMPTY; members],
             index: vec![0; (2 * members).next_power_of_two()],
@@ -37,13 +39,14 @@ impl Memory {
             queues: Queues::EMPTY,
             relays: vec![RelaySlot::EMPTY; 4],
             seen: vec![SeenSlot::EMPTY; 64],
+            events: vec![EventSlot::EMPTY; 16],
             intents: vec![IntentSlot::EMPTY; 16],
             streams: vec![StreamSlot::EMPTY; 6],
         }))
     }
 
     fn regions(&mut self) -> PoolRegions<'_> {
-        let [text, outbox, mail, inflate, datagram, stage, image, deflate] = &mut self.bytes;
+        let [text, outbox, mail, inflate, datagram, stage, image, deflate, event_text] = &mut self.bytes;
         PoolRegions {
             members: &mut self.members,
             index: &mut self.index,
@@ -54,6 +57,8 @@ impl Memory {
             queues: &mut self.queues,
             relays: &mut self.relays,
             seen: &mut self.seen,
+            events: &mut self.events,
+            event_text,
             intents: &mut self.intents,
             streams: &mut self.streams,
             inflate,
@@ -146,12 +151,12 @@ impl World {
         let mut buf = [0; MAX_DATAGRAM];
         let now = self.now;
         match self.pools[at].poll_output(&mut buf) {
-            PoolOutput::Wait { .. } => return false,
-            PoolOutput::Transmit { to, len } => {
+            Output::Wait { .. } => return false,
+            Output::Transmit { to, len, .. } => {
                 assert!(len <= 1472);
                 self.datagrams.push((address(at), to, buf[..len].to_vec()));
             }
-            PoolOutput::Connect { id, to, .. } => {
+            Output::Connect { id, to, .. } => {
                 let Target::Address(to) = to else { panic!("gossip connects to addresses") };
                 let there = self.owner(to);
                 let accepted =
@@ -167,7 +172,7 @@ impl World {
                     }
                 }
             }
-            PoolOutput::Writable { id } => loop {
+            Output::Writable { id } => loop {
                 let mut piece = [0; 77];
                 let len = self.pools[at].fill_stream(now, id, &mut piece);
                 if len == 0 {
@@ -178,26 +183,29 @@ impl World {
                     assert_eq!(taken, len, "nothing waits in a perfect network");
                 }
             },
-            PoolOutput::Resume { .. } => {}
-            PoolOutput::Close { id } => {
+            Output::Resume { .. } => {}
+            Output::Close { id } => {
                 if let Some((there, other)) = self.links.remove(&(at, id)) {
                     self.links.remove(&(there, other));
                     self.pools[there].handle_stream(now, other, StreamInput::Eof);
                 }
             }
-            PoolOutput::Resolve { ticket, name } => {
+            Output::Resolve { ticket, name } => {
                 let found = name.strip_prefix("node-").and_then(|n| n.parse().ok()).map(|n| address(n).ip());
                 let found: Vec<IpAddr> = found.into_iter().collect();
                 self.pools[at].handle_resolved(now, ticket, &found);
             }
-            PoolOutput::Member(event) => {
+            Output::Event(agent::Event::Member(event)) => {
                 self.log.push((at, format!("{:?} {}", event.change, event.member.name)));
             }
-            PoolOutput::User { name, payload, .. } => {
+            Output::Event(agent::Event::User { name, payload, .. }) => {
                 self.log.push((at, format!("event {name} {}", String::from_utf8_lossy(payload))));
             }
-            PoolOutput::Finished { outcome, .. } => self.log.push((at, format!("finished {outcome:?}"))),
-            PoolOutput::Lagged => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Finished { outcome, .. }) => {
+                self.log.push((at, format!("finished {outcome:?}")))
+            }
+            Output::Event(agent::Event::Lagged) => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Local) | Output::RunCheck { .. } => panic!("a pool has no checks"),
         }
         true
     }
@@ -320,12 +328,39 @@ fn force_leave_makes_the_failed_left_and_prune_erases_them() {
 
 #[test]
 fn an_event_reaches_everybody_once() {
-    let mut world = joined(5, encrypted);
+    let mut world = joined(8, encrypted);
     world.pools[4].user_event(world.now, "deploy", b"v2", false).unwrap();
     world.run(Duration::from_secs(60));
     let heard: Vec<usize> = world.log.iter().filter(|(_, what)| what == "event deploy v2").map(|(at, _)| *at).collect();
-    assert_eq!(heard.len(), 5, "{heard:?}");
+    assert_eq!(heard.len(), 8, "{heard:?}");
     assert!(world.pools[0].user_event(world.now, "x", &[0; 600], false).is_err());
+}
+
+#[test]
+fn who_comes_later_hears_of_old_events_if_it_wants_to() {
+    let mut world = World::new(4, encrypted);
+    world.pools[1].join(world.now, "node-0", true).unwrap();
+    world.run(Duration::from_secs(5));
+    for number in 0..24u8 {
+        world.pools[0].user_event(world.now, "old", &[b'0' + number], false).unwrap();
+        world.run(Duration::from_millis(200));
+    }
+    world.run(Duration::from_secs(40));
+    // The last 16 are what the test's memory keeps; the others are history.
+    world.pools[2].join(world.now, "node-1", true).unwrap();
+    world.pools[3].join(world.now, "node-1", false).unwrap();
+    world.run(Duration::from_secs(120));
+    let heard = |at: usize| -> Vec<&str> {
+        let own = world.log.iter().filter(|(who, what)| *who == at && what.starts_with("event"));
+        own.map(|(_, what)| what.as_str()).collect()
+    };
+    let numbers =
+        |from: u8| -> Vec<String> { (from..24).map(|n| format!("event old {}", (b'0' + n) as char)).collect() };
+    assert_eq!(heard(0), numbers(0));
+    assert_eq!(heard(1).len(), 24);
+    assert_eq!(heard(2), [""; 0], "it asked for no old ones, now or later");
+    assert_eq!(heard(3), numbers(8));
+    assert_eq!(world.pools[0].stats().events_dropped, 8);
 }
 
 #[test]
