@@ -157,6 +157,14 @@ impl Client {
         }
     }
 
+    /// GET; the body as it is.
+    ///
+    /// # Errors
+    /// No answer, or a status other than 200.
+    pub fn octets(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.expect_ok(Method::GET, path, &[], Bytes::new())
+    }
+
     /// PUT; the body of the answer.
     ///
     /// # Errors
