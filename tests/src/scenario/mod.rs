@@ -5,6 +5,7 @@ pub mod join;
 pub mod kill;
 pub mod pool;
 pub mod rpc;
+pub mod servers;
 pub mod snapshot;
 
 /// A gossip key for the scenarios that encrypt, 16 octets in base64.
