@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use crate::{
     serf::{MatchTag, match_simple},
     time::Duration,
-    wire::crypt::Key,
+    wire::{crypt::Key, push_pull::Clocks},
 };
 
 /// Gossip timing. The presets are memberlist's profiles (gossip spec §7.8).
@@ -136,6 +136,9 @@ pub struct PoolConfig<'m> {
     pub seeds: &'m [&'m str],
     /// Time between rounds over the seeds (Consul `retry_interval`).
     pub retry_join: Duration,
+    /// Lamport times of an earlier run under this name: our own messages are newer, and what was told then is not told
+    /// again. Zeros: there was none.
+    pub clocks: Clocks,
     /// Evaluates the tag filters of queries. An agent with room for a regular expression engine gives its own.
     pub match_tag: MatchTag,
 }
@@ -158,6 +161,7 @@ impl<'m> PoolConfig<'m> {
             servers_only: false,
             seeds: &[],
             retry_join: Duration::from_secs(30),
+            clocks: Clocks { member: 0, event: 0, query: 0 },
             match_tag: match_simple,
         }
     }

@@ -1,5 +1,7 @@
 //! What the leader does on its own (rpc spec §8): keeps the catalog in step with gossip, ends sessions that were not
-//! renewed, writes coordinates in batches. Proposes only what changes something, so an idle cluster's log rests.
+//! renewed, writes coordinates in batches, watches the servers' health. Proposes only what changes something, so an idle cluster's log rests.
+
+mod health;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,8 +13,8 @@ use tokio::{
 
 use crate::{
     model::{
-        CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING, RegisterRequest, SERF_HEALTH, Session,
-        SessionRequest, Weights,
+        AutopilotConfig, AutopilotRequest, CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING,
+        RegisterRequest, SERF_HEALTH, Session, SessionRequest, Weights,
     },
     rpc::{RpcError, Server},
     state::{NodeEntry, command::Command},
@@ -24,6 +26,8 @@ const RECONCILE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(250);
 /// Consul's time between batches of coordinates.
 const COORDINATES: Duration = Duration::from_secs(5);
+/// Consul's time between looks at the servers' health.
+const HEALTH: Duration = Duration::from_secs(2);
 /// Coordinates of one command, and commands of one batch; Consul's numbers.
 const COORDINATES_PER_COMMAND: usize = 128;
 const COMMANDS_PER_BATCH: usize = 5;
@@ -71,6 +75,7 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut leads, mut reconcile_at, mut coordinates_at) = (false, Instant::now(), Instant::now());
+    let (mut health_at, mut restored) = (Instant::now(), leader.server.store().state().restored_index());
     let mut news_is_open = true;
     loop {
         let event = tokio::select! {
@@ -87,6 +92,12 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             continue;
         }
         let now = Instant::now();
+        // An archive knows other nodes, and sessions that nobody has renewed here.
+        let restored_now = leader.server.store().state().restored_index();
+        if std::mem::replace(&mut restored, restored_now) != restored_now {
+            leader.server.restart_sessions();
+            reconcile_at = now;
+        }
         let full = !led || now >= reconcile_at || event == Some(MemberNews::Lagged);
         // A failure here means that leadership or quorum is lost; the next full pass repairs what was missed.
         let result = match event {
@@ -106,6 +117,10 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             coordinates_at = now + COORDINATES;
             leader.write_coordinates().await;
         }
+        if now >= health_at {
+            health_at = now + HEALTH;
+            leader.look_after_servers().await;
+        }
     }
 }
 
@@ -122,6 +137,12 @@ impl Leader {
         let barrier = self.server.consensus().read_barrier().await;
         barrier.map_err(|error| RpcError::endpoint(error.to_string()))?;
         self.server.restart_sessions();
+        // Stored once, by the first leader of the cluster, so that it has an index to compare with.
+        if self.server.store().state().autopilot().create_index == 0 {
+            let config = AutopilotConfig::default();
+            let request = AutopilotRequest { config, cas: true, ..AutopilotRequest::default() };
+            self.server.propose(Command::Autopilot(request)).await?;
+        }
         Ok(())
     }
 
@@ -238,6 +259,18 @@ impl Leader {
         }
     }
 
+    async fn look_after_servers(&self) {
+        let health = health::look(&self.server, &self.members).await;
+        let dead = health::dead(&health, &self.server.store().state().autopilot());
+        self.server.set_server_health(health);
+        for id in dead {
+            log::info!("removing server {id}: it has failed and the others are enough without it");
+            if let Err(error) = self.server.consensus().remove_server(&id).await {
+                log::warn!("server {id} could not be removed: {error}");
+            }
+        }
+    }
+
     async fn write_coordinates(&self) {
         for _ in 0..COMMANDS_PER_BATCH {
             let updates = self.server.take_coordinates(COORDINATES_PER_COMMAND);
@@ -263,7 +296,8 @@ fn serf_health(node: &str, status: &str, output: &str) -> HealthCheck {
 /// The service of a server, as 1.8.7 registers it.
 fn consul_service(member: &MemberRecord) -> NodeService {
     let version = member.tag("build").split(':').next().unwrap_or_default();
-    let [_, _, _, serf_min, serf_max, serf_current] = member.vsn;
+    // Called serf's, but what real servers write there is memberlist's.
+    let [serf_min, serf_max, serf_current, ..] = member.vsn;
     let nonvoter = if member.tag("nonvoter").is_empty() { "false" } else { "true" };
     let meta: Map<String> = [
         ("non_voter", nonvoter.to_owned()),

@@ -1,6 +1,7 @@
 //! Lictor on an operating system: drivers, servers, HTTP, DNS and the command line around `agent-core`.
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod connections;

@@ -111,6 +111,15 @@ fn format_seconds(nanos: u64) -> String {
     format!("{}{dot}{fraction}s", nanos / 1_000_000_000)
 }
 
+/// A random UUID.
+pub fn uuid() -> String {
+    let mut octets: [u8; 16] = rand::random();
+    octets[6] = octets[6] & 0x0f | 0x40;
+    octets[8] = octets[8] & 0x3f | 0x80;
+    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -149,5 +158,13 @@ mod tests {
         fn no_text_panics(text: String) {
             let _ = parse_duration(&text);
         }
+    }
+
+    #[test]
+    fn ids_are_uuids() {
+        let (a, b) = (uuid(), uuid());
+        assert_eq!((a.len(), &a[14..15]), (36, "4"));
+        assert!(a.chars().all(|c| c == '-' || c.is_ascii_hexdigit()));
+        assert_ne!(a, b);
     }
 }

@@ -189,6 +189,11 @@ impl Agent {
         self.process.log()
     }
 
+    /// A file in its data directory.
+    pub fn data(&self, file: &str) -> PathBuf {
+        self.folder.path().join("data").join(file)
+    }
+
     /// Its DNS port.
     pub fn dns(&self) -> SocketAddr {
         (self.network.address(self.host), self.network.ports.dns).into()

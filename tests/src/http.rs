@@ -64,6 +64,38 @@ impl Client {
     }
 }
 
+impl Client {
+    /// `DELETE path`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or its status is not 200.
+    pub fn delete(&self, path: &str) -> Result<Answer> {
+        answer(path, self.agent.delete(format!("{}{path}", self.base)).call())?.ok(path)
+    }
+
+    /// `GET path` as octets.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or its status is not 200.
+    pub fn octets(&self, path: &str) -> Result<Vec<u8>> {
+        let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
+        let status = response.status().as_u16();
+        let octets = response.body_mut().read_to_vec()?;
+        if status == 200 { Ok(octets) } else { Err(format!("{path}: status {status}").into()) }
+    }
+
+    /// `PUT path` with octets.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or its status is not 200.
+    pub fn put_octets(&self, path: &str, body: &[u8]) -> Result<Answer> {
+        answer(path, self.agent.put(format!("{}{path}", self.base)).send(body))?.ok(path)
+    }
+}
+
 impl Answer {
     fn ok(self, path: &str) -> Result<Self> {
         if self.status == 200 { Ok(self) } else { Err(format!("{path}: status {}: {}", self.status, self.body).into()) }

@@ -2,7 +2,7 @@
 
 use agent_tests::{
     scenario::{
-        join,
+        join, keys,
         pool::{self, Subject},
     },
     subject::Kind,
@@ -91,4 +91,29 @@ fn lictor_joins_a_serf_pool_and_leaves() {
 #[test]
 fn lictor_joins_a_plain_serf_pool_fails_and_returns() {
     pool::joins(Subject::Lictor, false, false).unwrap();
+}
+
+#[test]
+fn a_real_server_rotates_keys() {
+    keys::rotates(Kind::Consul, Kind::Lictor).unwrap();
+}
+
+#[test]
+fn our_server_rotates_keys() {
+    keys::rotates(Kind::Lictor, Kind::Consul).unwrap();
+}
+
+#[test]
+fn consul_finds_back() {
+    join::finds_back(Kind::Consul, false).unwrap();
+}
+
+#[test]
+fn lictor_finds_back_after_a_crash_only() {
+    join::finds_back(Kind::Lictor, false).unwrap();
+}
+
+#[test]
+fn lictor_finds_back_after_a_leave_too() {
+    join::finds_back(Kind::Lictor, true).unwrap();
 }

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod demo;
 mod firmware;
+mod fuzz;
 mod packages;
 mod peers;
 mod shell;
@@ -29,6 +30,7 @@ Usage: cargo xtask <task>
                    simulate clusters with N seeds (default 20), starting with SEED (default 1)
   bench [--quick] [start] [idle] [kv]
                    measure the core alone, and the agent beside the real Consul in one run
+  fuzz MINUTES     look for inputs that agent-core does not survive; needs a nightly compiler and cargo-fuzz
   peers            install the real Consul and Serf agents that the tests use; prints their folder
 ";
 
@@ -59,6 +61,7 @@ fn run() -> Result<()> {
         "demo" => demo::run(&mut args),
         "firmware" => firmware::run(&mut args),
         "size" => firmware::size(&mut args),
+        "fuzz" => fuzz::run(&mut args),
         "sim" => sim::run(&mut args),
         "bench" => bench::run(&mut args),
         "peers" => peers::run(&mut args),

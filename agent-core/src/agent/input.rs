@@ -83,6 +83,15 @@ pub enum Command<'a> {
         /// Ask applications to coalesce.
         coalesce: bool,
     },
+    /// Ask all members, ourselves included; each says [`Event::Answer`](super::Event::Answer) until it is finished.
+    Query {
+        /// Query name; `_serf_list-keys` and its like are answered by every agent.
+        name: &'a str,
+        /// Payload; the encoded query has at most 1024 octets.
+        payload: &'a [u8],
+        /// Members that have nothing to say confirm it.
+        ack: bool,
+    },
     /// Register or replace a service.
     Register(&'a crate::local::ServiceDef<'a>),
     /// Remove a service and its checks.

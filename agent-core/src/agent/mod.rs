@@ -44,7 +44,7 @@ use crate::{
         Job, Local,
         sync::{Identity, Sync},
     },
-    pool::{Member, MemberChange, Pool, PoolOutput, PoolStats},
+    pool::{Member, MemberChange, Pool, PoolStats},
     rand::Rng,
     rpc::{Arrival, Servers, Session, Task, rpc_address},
     time::{Duration, Instant},
@@ -279,6 +279,9 @@ impl<'m> Agent<'m> {
             Command::UserEvent { name, payload, coalesce } => {
                 return self.with_pool(now, |pool| pool.user_event(now, name, payload, coalesce));
             }
+            Command::Query { name, payload, ack } => {
+                return self.with_pool(now, |pool| pool.query(now, name, payload, ack));
+            }
             Command::Register(def) => self.local.register(now, rng, def),
             Command::Deregister { id } => self.local.deregister(id),
             Command::RegisterCheck(def) => self.local.register_check(now, rng, def),
@@ -302,13 +305,7 @@ impl<'m> Agent<'m> {
         }
         let own = self.own_deadline();
         match self.pool.poll_output(buf) {
-            PoolOutput::Transmit { to, len } => Output::Transmit { port: Port::Gossip, to, len },
-            PoolOutput::Connect { id, to, timeout } => Output::Connect { id, to, purpose: Purpose::Gossip, timeout },
-            PoolOutput::Writable { id } => Output::Writable { id },
-            PoolOutput::Resume { id } => Output::Resume { id },
-            PoolOutput::Close { id } => Output::Close { id },
-            PoolOutput::Resolve { ticket, name } => Output::Resolve { ticket, name },
-            PoolOutput::Member(event) => {
+            Output::Event(Event::Member(event)) => {
                 if event.change == MemberChange::Joined && event.member.is_server() {
                     // Others than this one may have been all that we knew. The scale of one is close enough here.
                     self.sync.on_server_joined(self.now, &mut self.rng, 1);
@@ -316,16 +313,14 @@ impl<'m> Agent<'m> {
                 }
                 Output::Event(Event::Member(event))
             }
-            PoolOutput::User { ltime, name, payload } => Output::Event(Event::User { ltime, name, payload }),
-            PoolOutput::Finished { ticket, outcome } => Output::Event(Event::Finished { ticket, outcome }),
-            PoolOutput::Lagged => Output::Event(Event::Lagged),
-            PoolOutput::Wait { until, why } => match (until, own) {
+            Output::Wait { until, why } => match (until, own) {
                 (Some(at), Some((own_at, own_why))) if own_at < at => {
                     Output::Wait { until: Some(own_at), why: own_why }
                 }
                 (None, Some((own_at, own_why))) => Output::Wait { until: Some(own_at), why: own_why },
                 _ => Output::Wait { until, why },
             },
+            output => output,
         }
     }
 

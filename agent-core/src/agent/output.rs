@@ -1,4 +1,4 @@
-//! All that can come out of an [`Agent`](super::Agent).
+//! All that can come out of an [`Agent`](super::Agent), or of a [`Pool`](crate::pool::Pool) alone.
 
 use core::net::SocketAddr;
 
@@ -122,6 +122,17 @@ pub enum Event<'a> {
         /// Payload.
         payload: &'a [u8],
     },
+    /// A member answers a query of ours. A datagram that comes twice is told twice.
+    Answer {
+        /// The query.
+        ticket: Ticket,
+        /// The member's name.
+        from: &'a str,
+        /// What it says; `None`: it has nothing to say and confirms the query.
+        payload: Option<&'a [u8]>,
+    },
+    /// The gossip keys have changed: a member asked us to, or our owner did. A driver with a disk keeps them.
+    Keys,
     /// A command is finished.
     Finished {
         /// The command.
@@ -163,6 +174,8 @@ pub enum Reason {
     Reap,
     /// Joining or leaving.
     Join,
+    /// A query of ours is over.
+    Query,
     /// A check is due.
     Check,
     /// Anti-entropy or an RPC deadline.

@@ -8,10 +8,11 @@
 //! handle_datagram ─► receive ─► rules (alive, suspect, dead) ─► membership::*
 //!                            └► serf (intents, events, queries, keys) ─► serf::*
 //! handle_stream ──► stream ──► exchange (push/pull in: inflate, stage, commit; out: image)
-//! handle_timeout ─► probe · spread (gossip, push/pull, reap, reconnect) · lifecycle (join, leave)
+//! handle_timeout ─► probe · spread (gossip, push/pull, reap, reconnect) · lifecycle (join, leave) · ask (queries)
 //! poll_output ◄── transmit (packets, piggyback, encryption) · events
 //! ```
 
+mod ask;
 mod exchange;
 mod lifecycle;
 mod memory;
@@ -32,7 +33,7 @@ use core::net::{IpAddr, SocketAddr};
 use heapless::Deque;
 
 use crate::{
-    agent::{CommandError, Outcome, Reason, StreamId, Target, Ticket},
+    agent::{self, CommandError, Outcome, Output, Port, Reason, Ticket},
     config::{ConfigError, PoolConfig},
     membership::{
         awareness::Awareness,
@@ -40,7 +41,7 @@ use crate::{
         keyring::Keyring,
         members::{MemberId, Members, Record, State},
     },
-    memory::{Mail, Pack},
+    memory::{Mail, MailId, Pack},
     rand::Rng,
     serf::{
         clock::Clock,
@@ -48,10 +49,10 @@ use crate::{
         recent::Recent,
         seen::{Intents, Seen},
     },
-    time::{Duration, Instant},
+    time::Instant,
     wire::{
         coordinate::Coordinate,
-        crypt::Nonces,
+        crypt::{Key, Nonces},
         gossip,
         msgpack::Writer,
         serf::UserEvent,
@@ -68,104 +69,37 @@ pub use view::{Member, MemberChange, MemberEvent, MemberStatus};
 
 /// Packets queued between two polls. The driver polls after every input, and one datagram asks for few.
 const PACKETS: usize = 24;
-/// Events queued between two polls; more are reported as lost ([`PoolOutput::Lagged`]).
+/// Events queued between two polls; more are reported as lost ([`agent::Event::Lagged`]).
 const EVENTS: usize = 24;
-
-/// One piece of work of a pool for whoever drives it; a subset of [`crate::agent::Output`], which says more.
-#[must_use]
-#[derive(Clone, Copy, Debug)]
-pub enum PoolOutput<'a> {
-    /// Send the first `len` octets of the poll buffer.
-    Transmit {
-        /// Destination.
-        to: SocketAddr,
-        /// Octets in the buffer.
-        len: usize,
-    },
-    /// Open a gossip connection.
-    Connect {
-        /// The id to use from now on.
-        id: StreamId,
-        /// Where to.
-        to: Target<'a>,
-        /// Report failure when it takes longer.
-        timeout: Duration,
-    },
-    /// Octets to send are ready.
-    Writable {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Offer again what was not taken.
-    Resume {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Send what was filled, then close; the id is dead.
-    Close {
-        /// The stream.
-        id: StreamId,
-    },
-    /// Look up a seed's name.
-    Resolve {
-        /// Give back with the answer.
-        ticket: Ticket,
-        /// Host name, without port.
-        name: &'a str,
-    },
-    /// A change in the member table.
-    Member(MemberEvent<'a>),
-    /// A user event.
-    User {
-        /// Lamport time of the event clock.
-        ltime: u64,
-        /// Event name.
-        name: &'a str,
-        /// Payload.
-        payload: &'a [u8],
-    },
-    /// A command is finished.
-    Finished {
-        /// The command.
-        ticket: Ticket,
-        /// How it went.
-        outcome: Outcome,
-    },
-    /// Events were dropped: look at the table instead.
-    Lagged,
-    /// Drained.
-    Wait {
-        /// The earliest deadline.
-        until: Option<Instant>,
-        /// Which one it is.
-        why: Reason,
-    },
-}
 
 /// Something to tell the owner.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Member(MemberChange, MemberId),
+    Answer { ticket: Ticket, from_len: u8, ack: bool, mail: MailId },
     Finished { ticket: Ticket, outcome: Outcome },
 }
 
-/// Work that waits for the next poll, and joins that wait for their turn. Lent like all other memory: beside the pool
+/// Work that waits for the next poll, joins that wait for their turn, and queries under way. Lent like all other memory: beside the pool
 /// and not in it, it is not moved with it, and a device's stack need not hold it while the pool is made.
 #[derive(Debug)]
 pub struct Queues {
     packets: Deque<transmit::Packet, PACKETS>,
     events: Deque<Event, EVENTS>,
     joins: Deque<lifecycle::Join, { lifecycle::JOINS }>,
+    questions: heapless::Vec<ask::Question, { ask::QUESTIONS }>,
 }
 
 impl Queues {
     /// Nothing waits.
-    pub const EMPTY: Queues = Queues { packets: Deque::new(), events: Deque::new(), joins: Deque::new() };
+    pub const EMPTY: Queues =
+        Queues { packets: Deque::new(), events: Deque::new(), joins: Deque::new(), questions: heapless::Vec::new() };
 
     fn clear(&mut self) {
         self.packets.clear();
         self.events.clear();
         self.joins.clear();
+        self.questions.clear();
     }
 }
 
@@ -181,6 +115,9 @@ pub struct Pool<'m> {
     mail: Mail<'m>,
     queues: &'m mut Queues,
     lagged: bool,
+    keys_changed: bool,
+    /// Given up at the next poll, when nobody looks at it any more.
+    delivered: Option<MailId>,
     reaped: Option<MemberId>,
     relays: &'m mut [RelaySlot],
     streams: &'m mut [StreamSlot],
@@ -285,6 +222,8 @@ impl<'m> Pool<'m> {
             mail: Mail::new(mem.mail),
             queues: mem.queues,
             lagged: false,
+            keys_changed: false,
+            delivered: None,
             reaped: None,
             relays: mem.relays,
             streams: mem.streams,
@@ -300,11 +239,11 @@ impl<'m> Pool<'m> {
             spread,
             join: lifecycle::Joins::new(now),
             leave: lifecycle::Leave::No,
-            clock: Clock::new(),
-            event_clock: Clock::new(),
-            query_clock: Clock::new(),
-            events_seen: Seen::new(events_seen),
-            queries_seen: Seen::new(queries_seen),
+            clock: Clock::after(config.clocks.member),
+            event_clock: Clock::after(config.clocks.event),
+            query_clock: Clock::after(config.clocks.query),
+            events_seen: Seen::new(events_seen, config.clocks.event),
+            queries_seen: Seen::new(queries_seen, config.clocks.query),
             recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),
@@ -327,6 +266,7 @@ impl<'m> Pool<'m> {
         self.on_stream_time(now);
         self.on_join_time(now);
         self.on_leave_time(now);
+        self.on_query_time(now);
     }
 
     /// Takes a datagram from the gossip port; `data` is decrypted in place.
@@ -339,33 +279,39 @@ impl<'m> Pool<'m> {
         self.on_resolved(now, ticket, addresses);
     }
 
-    /// The next piece of work. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
+    /// The next piece of work; never `RunCheck`. `buf` needs [`MAX_DATAGRAM`] octets. Call until it says `Wait`.
     #[inline(never)] // its stack frame is not for those who never get here
-    pub fn poll_output(&mut self, buf: &mut [u8]) -> PoolOutput<'_> {
+    pub fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
+        if let Some(mail) = self.delivered.take() {
+            self.mail.free(mail);
+        }
         if let Some(member) = self.reaped.take() {
             self.forget(member);
         }
         if let Some((to, len)) = self.next_packet(buf) {
-            return PoolOutput::Transmit { to, len };
+            return Output::Transmit { port: Port::Gossip, to, len };
         }
         if let Some(wish) = self.next_stream_wish() {
             return wish.output(self);
         }
         if let Some(ticket) = self.next_look_up() {
-            return PoolOutput::Resolve { ticket, name: self.seed_host(ticket) };
+            return Output::Resolve { ticket, name: self.seed_host(ticket) };
         }
         if let Some(event) = self.queues.events.pop_front() {
             return self.deliver(event);
         }
         if let Some(at) = self.recent.next() {
             let UserEvent { ltime, name, payload, .. } = self.recent.get(at);
-            return PoolOutput::User { ltime, name, payload };
+            return Output::Event(agent::Event::User { ltime, name, payload });
+        }
+        if core::mem::take(&mut self.keys_changed) {
+            return Output::Event(agent::Event::Keys);
         }
         if core::mem::take(&mut self.lagged) {
-            return PoolOutput::Lagged;
+            return Output::Event(agent::Event::Lagged);
         }
         let (until, why) = self.next_deadline();
-        PoolOutput::Wait { until, why }
+        Output::Wait { until, why }
     }
 
     /// All members in any status, ourselves first.
@@ -408,6 +354,11 @@ impl<'m> Pool<'m> {
         self.queue.len()
     }
 
+    /// The gossip keys, the primary first. Empty: no encryption.
+    pub fn keys(&self) -> &[Key] {
+        self.keyring.keys()
+    }
+
     /// True when gossip is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.keyring.primary().is_some()
@@ -425,23 +376,31 @@ impl<'m> Pool<'m> {
         }
     }
 
-    fn deliver(&mut self, event: Event) -> PoolOutput<'_> {
-        match event {
+    fn deliver(&mut self, event: Event) -> Output<'_> {
+        Output::Event(match event {
             Event::Member(change, id) => {
                 if change == MemberChange::Reaped {
                     self.reaped = Some(id);
                 }
-                PoolOutput::Member(MemberEvent { change, member: self.members.view(id) })
+                agent::Event::Member(MemberEvent { change, member: self.members.view(id) })
             }
-            Event::Finished { ticket, outcome } => PoolOutput::Finished { ticket, outcome },
-        }
+            Event::Answer { ticket, from_len, ack, mail } => {
+                self.delivered = Some(mail);
+                let (from, payload) = self.mail.get(mail).split_at(from_len.into());
+                let from = core::str::from_utf8(from).unwrap_or("");
+                agent::Event::Answer { ticket, from, payload: (!ack).then_some(payload) }
+            }
+            Event::Finished { ticket, outcome } => agent::Event::Finished { ticket, outcome },
+        })
     }
 
     fn tell(&mut self, event: Event) {
         if let Err(event) = self.queues.events.push_back(event) {
             self.lagged = true;
-            if let Event::Member(MemberChange::Reaped, id) = event {
-                self.forget(id);
+            match event {
+                Event::Member(MemberChange::Reaped, id) => self.forget(id),
+                Event::Answer { mail, .. } => self.mail.free(mail),
+                Event::Member(..) | Event::Finished { .. } => {}
             }
         }
     }
@@ -455,6 +414,7 @@ impl<'m> Pool<'m> {
             (self.push_pull_deadline(), Reason::Stream),
             (self.reap_deadline(), Reason::Reap),
             (self.join_deadline(), Reason::Join),
+            (self.query_deadline(), Reason::Query),
         ];
         let due = all.iter().filter_map(|&(at, why)| at.map(|at| (at, why))).min();
         due.map_or((None, Reason::Idle), |(at, why)| (Some(at), why))

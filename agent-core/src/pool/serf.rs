@@ -29,8 +29,7 @@ impl Pool<'_> {
             SerfMessage::Leave(intent) => self.on_leave_intent(now, &intent, true),
             SerfMessage::UserEvent(event) => self.on_user_event(&event, Some(message)),
             SerfMessage::Query(query) => self.on_query(&query, message),
-            // We ask nobody, so no answer is for us.
-            SerfMessage::QueryResponse(_) => {}
+            SerfMessage::QueryResponse(answer) => self.on_answer(&answer),
             SerfMessage::Relay(relay) => self.on_relay(&relay),
         }
         Ok(())
@@ -140,6 +139,11 @@ impl Pool<'_> {
         if query.flags & FLAG_NO_BROADCAST == 0 {
             self.pass_on(Queue::Query, |w| w.octets(message));
         }
+        self.answer_query(query);
+    }
+
+    /// Acts on a query that was not seen before.
+    pub(super) fn answer_query(&mut self, query: &Query<'_>) {
         if !self.matches(query) {
             return;
         }
@@ -233,7 +237,8 @@ impl Pool<'_> {
         let mut payload = [0; MAX_RESPONSE];
         let mut w = Writer::new(&mut payload);
         let outcome = match (self.is_encrypted(), serf::parse_key_request(query.payload)) {
-            (false, _) => Err("gossip encryption is not enabled on this agent"),
+            (false, _) if name == "list-keys" => Err("Keyring is empty (encryption not enabled)"),
+            (false, _) => Err("No keyring to modify (encryption not enabled)"),
             (true, Err(_)) => Err("key request is malformed"),
             (true, Ok(octets)) => match name {
                 "install-key" => self.keyring.install(octets),
@@ -243,6 +248,9 @@ impl Pool<'_> {
             }
             .map_err(|error| error.as_str()),
         };
+        if outcome.is_ok() && name != "list-keys" {
+            self.keys_changed = true;
+        }
         let message = outcome.err().unwrap_or("");
         info!("key request {}: {}", name, if outcome.is_ok() { "done" } else { message });
         if name == "list-keys" && outcome.is_ok() {
@@ -265,6 +273,9 @@ impl Pool<'_> {
     /// Answers a query, directly and through as many others as it asks for.
     fn respond(&mut self, query: &Query<'_>, flags: u32, payload: &[u8]) {
         let response = QueryResponse { flags, from: self.config.name, id: query.id, ltime: query.ltime, payload };
+        if self.is_ours(query) {
+            return self.on_answer(&response);
+        }
         let to = self.with_port(query.address);
         self.send_written(to, false, |w| {
             w.byte(envelope::USER);

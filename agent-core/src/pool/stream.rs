@@ -5,9 +5,9 @@
 
 use core::net::SocketAddr;
 
-use super::{Pool, PoolOutput, exchange::Progress, lifecycle::JoinEnd, memory::NOWHERE, stats::count};
+use super::{Pool, exchange::Progress, lifecycle::JoinEnd, memory::NOWHERE, stats::count};
 use crate::{
-    agent::{Owner, StreamId, StreamInput, Target, Ticket},
+    agent::{Output, Owner, Purpose, StreamId, StreamInput, Target, Ticket},
     membership::members::MemberId,
     time::Instant,
     wire::{
@@ -120,16 +120,16 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub fn output<'p>(&self, pool: &'p Pool<'_>) -> PoolOutput<'p> {
+    pub fn output<'p>(&self, pool: &'p Pool<'_>) -> Output<'p> {
         let id = self.id;
         match self.wish {
             WISH_CONNECT => {
                 let to = Target::Address(pool.streams[usize::from(id.slot)].peer);
-                PoolOutput::Connect { id, to, timeout: pool.config.timing.tcp_timeout }
+                Output::Connect { id, to, purpose: Purpose::Gossip, timeout: pool.config.timing.tcp_timeout }
             }
-            WISH_WRITE => PoolOutput::Writable { id },
-            WISH_RESUME => PoolOutput::Resume { id },
-            _ => PoolOutput::Close { id },
+            WISH_WRITE => Output::Writable { id },
+            WISH_RESUME => Output::Resume { id },
+            _ => Output::Close { id },
         }
     }
 }

@@ -9,6 +9,15 @@ impl Clock {
         Clock(1)
     }
 
+    /// A clock that goes on after `last`; 0: from its beginning.
+    pub fn after(last: u64) -> Self {
+        let mut clock = Clock::new();
+        if last > 0 {
+            clock.witness(last);
+        }
+        clock
+    }
+
     /// The current time: what a new message is stamped with before [`Clock::tick`].
     pub const fn time(self) -> u64 {
         self.0

@@ -31,9 +31,10 @@ pub(crate) struct Seen<'m> {
 }
 
 impl<'m> Seen<'m> {
-    pub fn new(slots: &'m mut [SeenSlot]) -> Self {
+    /// Nothing was seen but what is not later than `floor`.
+    pub fn new(slots: &'m mut [SeenSlot], floor: u64) -> Self {
         slots.fill(SeenSlot::EMPTY);
-        Seen { slots, floor: 0 }
+        Seen { slots, floor }
     }
 
     /// Nothing before `ltime` is wanted: a join that ignores old events.
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn what_a_short_list_cannot_prove_new_is_old() {
         let mut slots = [SeenSlot::EMPTY; 2];
-        let mut seen = Seen::new(&mut slots);
+        let mut seen = Seen::new(&mut slots, 0);
         assert!(seen.is_new(5, 3, 10));
         assert!(!seen.is_new(5, 3, 10));
         assert!(seen.is_new(5, 3, 11));
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn newest_first_is_no_reason_to_forget_the_newest() {
         let mut slots = [SeenSlot::EMPTY; 3];
-        let mut seen = Seen::new(&mut slots);
+        let mut seen = Seen::new(&mut slots, 0);
         for ltime in [9, 8, 7] {
             assert!(seen.is_new(10, ltime, 1));
         }

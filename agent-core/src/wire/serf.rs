@@ -50,6 +50,8 @@ pub const FLAG_NO_BROADCAST: u32 = 2;
 
 /// Hard cap of the reference on an encoded user event.
 pub const MAX_EVENT: usize = 9216;
+/// Largest encoded query.
+pub const MAX_QUERY: usize = 1024;
 /// Largest encoded response.
 pub const MAX_RESPONSE: usize = 1024;
 
@@ -501,6 +503,14 @@ pub fn parse_key_request(payload: &[u8]) -> Result<&[u8], Error> {
         Ok(key == b"Key")
     })?;
     Ok(key_octets)
+}
+
+/// Writes a key request; a request to list them has an empty key.
+pub fn emit_key_request(w: &mut Writer<'_>, key: &[u8]) {
+    w.byte(KEY_REQUEST);
+    w.map(1);
+    w.text("Key");
+    w.raw(key);
 }
 
 /// Writes a key response. `keys` are base64 texts; nil when the request was not to list them.

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     definition::{Check, CheckKind, Service},
     driver::{AgentKind, CommandFailed, Handle, MemberInfo, Notice, Script, Scripts},
-    http::local::{Itself, LocalAgent, LocalError, Member, UserEvent},
+    http::local::{Itself, KeyOperation, KeyringAnswer, LocalAgent, LocalError, Member, UserEvent},
     model::{
         Coordinate, EventFireRequest, HealthCheck, Map, NodeService, Octets, QueryOptions, ServiceAddress, Weights,
     },
@@ -358,6 +358,13 @@ impl LocalAgent for Local {
         Box::pin(async move { Err(LocalError::Failed("reload is not implemented yet by lictor".to_owned())) })
     }
 
+    fn keyring(&self, operation: KeyOperation) -> BoxFuture<'_, Result<Vec<KeyringAnswer>, LocalError>> {
+        Box::pin(async move {
+            let answer = super::keyring::request(&self.handle, &self.config.datacenter, &operation).await;
+            answer.map(|answer| vec![answer]).map_err(|error| LocalError::Failed(error.to_string()))
+        })
+    }
+
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
             let message = EventMessage {
@@ -433,7 +440,7 @@ async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Conf
                 });
             }
             Ok(Notice::Local | Notice::Lagged) | Err(RecvError::Lagged(_)) => {}
-            Ok(Notice::Member(..)) => continue,
+            Ok(Notice::Member(..) | Notice::Keys) => continue,
             Err(RecvError::Closed) => return,
         }
         shared.changes.send_modify(|change| *change += 1);

@@ -112,7 +112,7 @@ pub async fn follow(
                 tell(&news, if reaped { MemberNews::Reaped(happened) } else { MemberNews::Changed(happened) }).await;
             }
             Ok(Notice::Lagged) | Err(RecvError::Lagged(_)) => lost = true,
-            Ok(Notice::User { .. } | Notice::Local) => {}
+            Ok(Notice::User { .. } | Notice::Local | Notice::Keys) => {}
             Err(RecvError::Closed) => return,
         }
     }

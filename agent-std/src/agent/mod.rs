@@ -7,10 +7,12 @@
 //! ```
 
 mod identity;
+mod keyring;
 mod local;
 mod logging;
 mod members;
 mod server;
+mod snapshot;
 mod tags;
 
 use std::{
@@ -25,8 +27,9 @@ use agent_core::{
     config::{Config as CoreConfig, PoolConfig},
     dns::{Rules, Soa},
     time::Duration as CoreDuration,
-    wire::crypt::Key,
+    wire::{crypt::Key, push_pull::Clocks},
 };
+use snapshot::Snapshot;
 use tokio::{
     net::{TcpListener, UdpSocket, UnixListener},
     sync::{mpsc, watch},
@@ -55,6 +58,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why the agent cannot start. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
+    #[error(transparent)]
+    Keyring(#[from] keyring::KeyringError),
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
     #[error("listening on {what} {address}: {source}; is another agent running, or the address not ours?")]
@@ -128,8 +133,18 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     getrandom::fill(&mut seed)?;
     let mut tasks = JoinSet::new();
     let host = Host { dial: Arc::new(PlainDial), scripts: scripts.clone() };
-    let core = tokio::spawn(drive(Core::new(&config, &node_id)?, seed, sockets, host, inbox));
+    let snapshot_path = snapshot::path(&config);
+    let snapshot = Snapshot::load(snapshot_path.as_deref());
+    let core = tokio::spawn(drive(Core::new(&config, &node_id, snapshot.clocks)?, seed, sockets, host, inbox));
+    let known_before = snapshot.seeds(config.rejoin_after_leave);
+    tasks.spawn(snapshot::rejoin(handle.clone(), known_before));
+    if let Some(path) = &snapshot_path {
+        tasks.spawn(snapshot::follow(handle.clone(), path.clone()));
+    }
 
+    if let Some(path) = keyring::path(&config) {
+        tasks.spawn(keyring::follow(handle.clone(), path));
+    }
     let known = members::Members::default();
     let (servers_out, servers) = watch::channel(Vec::<ServerInfo>::new());
     let (news_out, news) = mpsc::channel(NEWS);
@@ -252,6 +267,9 @@ async fn until_stopped(
                     matches!(handle.finish(|agent, now| agent.command(now, Command::Leave)).await, Ok(Outcome::Ok))
                 };
                 let code = signals.while_leaving(leave).await;
+                if let Some(path) = snapshot::path(config) {
+                    snapshot::save(handle, &path).await;
+                }
                 local.has_left();
                 // Whoever asked for it over HTTP still gets the answer.
                 tokio::time::sleep(GOODBYE).await;
@@ -273,15 +291,15 @@ struct Core {
     tagged: Vec<(&'static str, String)>,
     keys: Vec<Key>,
     seeds: Vec<String>,
+    clocks: Clocks,
     config: Arc<Config>,
 }
 
 impl Core {
-    fn new(config: &Arc<Config>, node_id: &str) -> Result<Self, StartError> {
+    fn new(config: &Arc<Config>, node_id: &str, clocks: Clocks) -> Result<Self, StartError> {
         let Some(port) = config.ports.serf_lan else {
             return Err(StartError::Setting("ports.serf_lan cannot be off".into()));
         };
-        let key = config.encrypt.as_ref().map(|key| key.key()).transpose().map_err(StartError::Setting)?;
         let mut meta: Vec<(String, String)> = config.node_meta.clone().into_iter().collect();
         meta.push(("consul-network-segment".to_owned(), String::new()));
         let (lan, wan) = (config.advertise_addr, config.advertise_addr_wan);
@@ -301,8 +319,9 @@ impl Core {
             tags: tags::lan(config, node_id),
             meta,
             tagged,
-            keys: key.into_iter().collect(),
+            keys: keyring::load(config)?,
             seeds: config.retry_join.clone(),
+            clocks,
             config: config.clone(),
         })
     }
@@ -322,6 +341,7 @@ async fn drive(core: Core, seed: [u8; 32], sockets: Sockets, host: Host, inbox: 
         timing: core.config.gossip,
         seeds: &seeds,
         retry_join: interval,
+        clocks: core.clocks,
         match_tag: tags::matches,
         delegate_version: if core.config.serf_only { 5 } else { 4 },
         consul_rules: !core.config.serf_only,

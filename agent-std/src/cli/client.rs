@@ -157,6 +157,14 @@ impl Client {
         }
     }
 
+    /// GET; the body as it is.
+    ///
+    /// # Errors
+    /// No answer, or a status other than 200.
+    pub fn octets(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.expect_ok(Method::GET, path, &[], Bytes::new())
+    }
+
     /// PUT; the body of the answer.
     ///
     /// # Errors
@@ -171,6 +179,20 @@ impl Client {
     /// No answer, or a status other than 200.
     pub fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Bytes, ClientError> {
         self.expect_ok(Method::DELETE, path, query, Bytes::new())
+    }
+
+    /// Any other request with a body; the answer's body.
+    ///
+    /// # Errors
+    /// No answer, or a status other than 200.
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes, ClientError> {
+        self.expect_ok(method, path, query, body.into())
     }
 
     fn expect_ok(&self, method: Method, path: &str, query: &[(&str, &str)], body: Bytes) -> Result<Bytes, ClientError> {

@@ -19,13 +19,16 @@ mod generate;
 mod info;
 mod join;
 mod keygen;
+mod keyring;
 mod kv;
 mod leave;
 mod maint;
 mod members;
+mod operator;
 mod reload;
 mod rtt;
 mod services;
+mod snapshot;
 mod validate;
 mod version;
 
@@ -83,23 +86,8 @@ impl Spec {
 }
 
 /// Commands of Consul that we know of but do not have yet: refused by name, never as if unknown.
-const MISSING: &[&str] = &[
-    "acl",
-    "config",
-    "connect",
-    "debug",
-    "exec",
-    "intention",
-    "keyring",
-    "lock",
-    "login",
-    "logout",
-    "monitor",
-    "operator",
-    "snapshot",
-    "tls",
-    "watch",
-];
+const MISSING: &[&str] =
+    &["acl", "config", "connect", "debug", "exec", "intention", "lock", "login", "logout", "monitor", "tls", "watch"];
 
 /// All commands.
 pub fn commands() -> &'static [Spec] {
@@ -117,6 +105,7 @@ pub fn commands() -> &'static [Spec] {
             info::SPEC,
             join::SPEC,
             keygen::SPEC,
+            keyring::SPEC,
             kv::GROUP,
             kv::delete::SPEC,
             kv::export::SPEC,
@@ -126,11 +115,22 @@ pub fn commands() -> &'static [Spec] {
             leave::SPEC,
             maint::SPEC,
             members::SPEC,
+            operator::GROUP,
+            operator::autopilot::GET,
+            operator::autopilot::GROUP,
+            operator::autopilot::SET,
+            operator::raft::GROUP,
+            operator::raft::LIST,
+            operator::raft::REMOVE,
             reload::SPEC,
             rtt::SPEC,
             services::DEREGISTER,
             services::GROUP,
             services::REGISTER,
+            snapshot::GROUP,
+            snapshot::INSPECT,
+            snapshot::RESTORE,
+            snapshot::SAVE,
             validate::SPEC,
             version::SPEC,
         ]

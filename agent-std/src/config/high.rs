@@ -394,7 +394,7 @@ impl Config {
                 only_passing: low.dns_config.only_passing.unwrap_or(false),
                 service_ttl,
                 udp_answer_limit: small("udp_answer_limit", low.dns_config.udp_answer_limit, 3)?,
-                node_meta_txt: low.dns_config.node_meta_txt.unwrap_or(true),
+                node_meta_txt: low.dns_config.enable_additional_node_meta_txt.unwrap_or(true),
                 soa_refresh: soa("refresh", low.dns_config.soa.refresh, 3600)?,
                 soa_retry: soa("retry", low.dns_config.soa.retry, 600)?,
                 soa_expire: soa("expire", low.dns_config.soa.expire, 86_400)?,

@@ -100,7 +100,7 @@ pub struct Dns {
     pub only_passing: Option<bool>,
     pub service_ttl: BTreeMap<String, String>,
     pub udp_answer_limit: Option<i64>,
-    pub node_meta_txt: Option<bool>,
+    pub enable_additional_node_meta_txt: Option<bool>,
     pub soa: Soa,
 }
 

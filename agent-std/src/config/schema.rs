@@ -137,7 +137,7 @@ const DNS: &[Key] = &[
     not_yet("recursor_timeout", "\"2s\""),
     key("service_ttl", Texts),
     key("udp_answer_limit", Int),
-    key("node_meta_txt", Bool),
+    key("enable_additional_node_meta_txt", Bool),
     key("soa", Block(&[key("refresh", Int), key("retry", Int), key("expire", Int), key("min_ttl", Int)])),
     not_yet("use_cache", "false"),
     not_yet("cache_max_age", "\"0s\""),

@@ -43,9 +43,6 @@ pub(super) fn check(config: &mut Config, old: Old) -> Result<(), String> {
     if old.raft_protocol != 3 {
         return Err(format!("raft_protocol {} is not implemented yet by lictor: use 3", old.raft_protocol));
     }
-    if config.rejoin_after_leave {
-        return Err("rejoin_after_leave is not implemented yet by lictor: use retry_join".to_owned());
-    }
     if config.serf_only && config.server {
         return Err("lictor.serf_only is for members without a catalog: leave server at false".to_owned());
     }

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use agent_core::{
-    agent::{Agent, CheckId, Event, Outcome, Output, Port, Purpose, StreamId, StreamInput, Ticket},
+    agent::{Agent, CheckId, Outcome, Output, Port, StreamId, StreamInput, Ticket},
     checks::Health,
-    pool::{Pool, PoolOutput},
+    pool::Pool,
     time::Instant,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// A state machine of the core. Methods as documented at [`Output`] and at the machines themselves.
 pub trait Machine: Send {
@@ -45,6 +45,17 @@ pub struct Waiter {
     pub ticket: Ticket,
     /// Takes its outcome.
     pub outcome: oneshot::Sender<Outcome>,
+    /// Takes the answers, when it is a query.
+    pub answers: Option<mpsc::UnboundedSender<Answer>>,
+}
+
+/// What a member says to a query of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The member's name.
+    pub from: String,
+    /// What it says; `None`: it only confirms.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// A whole agent.
@@ -127,18 +138,6 @@ impl Machine for Pool<'_> {
     }
 
     fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
-        match Pool::poll_output(self, buf) {
-            PoolOutput::Transmit { to, len } => Output::Transmit { port: Port::Gossip, to, len },
-            PoolOutput::Connect { id, to, timeout } => Output::Connect { id, to, purpose: Purpose::Gossip, timeout },
-            PoolOutput::Writable { id } => Output::Writable { id },
-            PoolOutput::Resume { id } => Output::Resume { id },
-            PoolOutput::Close { id } => Output::Close { id },
-            PoolOutput::Resolve { ticket, name } => Output::Resolve { ticket, name },
-            PoolOutput::Member(event) => Output::Event(Event::Member(event)),
-            PoolOutput::User { ltime, name, payload } => Output::Event(Event::User { ltime, name, payload }),
-            PoolOutput::Finished { ticket, outcome } => Output::Event(Event::Finished { ticket, outcome }),
-            PoolOutput::Lagged => Output::Event(Event::Lagged),
-            PoolOutput::Wait { until, why } => Output::Wait { until, why },
-        }
+        Pool::poll_output(self, buf)
     }
 }

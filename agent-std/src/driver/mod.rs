@@ -49,7 +49,7 @@ use tokio::{
 
 pub use heap::{AgentHeap, PoolHeap, PoolSizes};
 pub use host_checks::{Script, Scripts};
-pub use machine::{AgentKind, Job, Kind, Machine, PoolKind, Waiter};
+pub use machine::{AgentKind, Answer, Job, Kind, Machine, PoolKind, Waiter};
 pub use notice::{MemberInfo, Notice};
 pub use tcp::{BoxWire, Destination, Dial, PlainDial, Why, Wire};
 
@@ -172,13 +172,50 @@ impl<K: Kind> Handle<K> {
         let (outcome, finished) = oneshot::channel();
         let job: Job<K> = Box::new(move |machine, now| {
             let accepted = command(machine, now);
-            let waiter = accepted.ok().map(|ticket| Waiter { ticket, outcome });
+            let waiter = accepted.ok().map(|ticket| Waiter { ticket, outcome, answers: None });
             let _ = reply.send(accepted.map(|_| ()));
             waiter
         });
         self.jobs.send(job).await.map_err(|_| Stopped)?;
         result.await.map_err(|_| Stopped)??;
         finished.await.map_err(|_| CommandFailed::Stopped(Stopped))
+    }
+
+    /// Asks all members: `command` makes a query. Comes back when `expected` members have answered, or when no more
+    /// answers can come.
+    ///
+    /// # Errors
+    /// The machine refused it, or the loop ended first.
+    pub async fn ask(
+        &self,
+        expected: usize,
+        command: impl for<'m> FnOnce(&mut K::Machine<'m>, time::Instant) -> Result<Ticket, CommandError> + Send + 'static,
+    ) -> Result<Vec<Answer>, CommandFailed> {
+        // Bounded by the members and the time of a query.
+        let (sender, mut answers) = mpsc::unbounded_channel();
+        let (reply, result) = oneshot::channel();
+        let (outcome, mut finished) = oneshot::channel();
+        let job: Job<K> = Box::new(move |machine, now| {
+            let accepted = command(machine, now);
+            let waiter = accepted.ok().map(|ticket| Waiter { ticket, outcome, answers: Some(sender) });
+            let _ = reply.send(accepted.map(|_| ()));
+            waiter
+        });
+        self.jobs.send(job).await.map_err(|_| Stopped)?;
+        result.await.map_err(|_| Stopped)??;
+        let mut heard: Vec<Answer> = Vec::new();
+        while heard.len() < expected {
+            tokio::select! {
+                biased;
+                Some(answer) = answers.recv() => {
+                    if heard.iter().all(|known| known.from != answer.from) {
+                        heard.push(answer);
+                    }
+                }
+                _ = &mut finished => break,
+            }
+        }
+        Ok(heard)
     }
 
     /// Events from now on. A subscriber that is too slow is told how many it missed: then look at the tables.
@@ -246,7 +283,7 @@ pub async fn run<K: Kind>(mut machine: K::Machine<'_>, clock: Clock, sockets: So
             job = jobs.recv() => {
                 let Some(job) = job else { break };
                 if let Some(waiter) = job(&mut machine, io.clock.now()) {
-                    io.waiters.insert(waiter.ticket, waiter.outcome);
+                    io.waiters.insert(waiter.ticket, waiter);
                 }
             }
             Some(input) = inputs.recv() => take(&mut machine, &mut io, input),
@@ -270,7 +307,7 @@ struct Io {
     udp: UdpSocket,
     host: Host,
     streams: HashMap<StreamId, Stream>,
-    waiters: HashMap<Ticket, oneshot::Sender<Outcome>>,
+    waiters: HashMap<Ticket, Waiter>,
     inputs: mpsc::Sender<Input>,
     tasks: JoinSet<()>,
     notices: broadcast::Sender<Notice>,
@@ -335,7 +372,12 @@ fn drain<M: Machine>(machine: &mut M, io: &mut Io, out: &mut [u8]) -> Option<tim
             Output::Event(Event::Finished { ticket, outcome }) => {
                 if let Some(waiter) = io.waiters.remove(&ticket) {
                     // Whoever asked may have gone.
-                    let _ = waiter.send(outcome);
+                    let _ = waiter.outcome.send(outcome);
+                }
+            }
+            Output::Event(Event::Answer { ticket, from, payload }) => {
+                if let Some(answers) = io.waiters.get(&ticket).and_then(|waiter| waiter.answers.as_ref()) {
+                    let _ = answers.send(Answer { from: from.into(), payload: payload.map(<[u8]>::to_vec) });
                 }
             }
             Output::Event(event) => {

@@ -21,6 +21,8 @@ pub enum Notice {
         /// Payload.
         payload: Vec<u8>,
     },
+    /// The gossip keys have changed.
+    Keys,
     /// A service or check changed state or reached the catalog.
     Local,
     /// Events were lost: look at the tables.
@@ -35,7 +37,8 @@ impl Notice {
             Event::User { ltime, name, payload } => {
                 Some(Notice::User { ltime, name: name.into(), payload: payload.into() })
             }
-            Event::Finished { .. } => None,
+            Event::Finished { .. } | Event::Answer { .. } => None,
+            Event::Keys => Some(Notice::Keys),
             Event::Local => Some(Notice::Local),
             Event::Lagged => Some(Notice::Lagged),
         }

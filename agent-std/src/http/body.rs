@@ -28,6 +28,10 @@ pub fn value(octets: &[u8]) -> Result<Value, HttpError> {
 pub fn decode<T: DeserializeOwned>(octets: &[u8], known: &Value, strict: bool) -> Result<T, HttpError> {
     let failed = |why: String| HttpError::bad(format!("Request decode failed: {why}"));
     let mut value = value(octets)?;
+    // Go decodes null into nothing: all fields stay zero.
+    if value.is_null() && known.is_object() {
+        value = Value::Object(Map::new());
+    }
     respell(&mut value, known, strict).map_err(|name| failed(format!("json: unknown field {name:?}")))?;
     serde_json::from_value(value).map_err(|error| failed(error.to_string()))
 }

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The router and the replies are our own: Go's rules for paths, methods and headers are what clients were written
-//! against. Not here yet: `?filter=`, `?cached`, gzip, ACLs, transactions, operator, snapshot and prepared queries; what
-//! is asked for and missing is refused by name.
+//! against. Not here yet: a cache behind `?cached`, ACLs and the mesh; what is asked for and missing is refused by name.
 
 pub mod local;
 pub mod url;

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     model::{
         CheckServiceNodesReply, CoordinatesReply, DirEntriesReply, HealthChecksReply, KeysReply, Map, Nanos,
-        NodeServiceListReply, NodeServicesReply, NodesReply, QueryMeta, QueryOptions, QuerySource, ServiceNodesReply,
-        ServicesReply, SessionsReply,
+        NodeServiceListReply, NodeServicesReply, NodesReply, QueriesReply, QueryMeta, QueryOptions, QuerySource,
+        ServiceNodesReply, ServicesReply, SessionsReply,
     },
+    rpc::RpcError,
     text,
 };
 
@@ -43,13 +44,15 @@ indexed!(
     NodeServiceListReply,
     NodeServicesReply,
     NodesReply,
+    QueriesReply,
     ServiceNodesReply,
     ServicesReply,
     SessionsReply
 );
 
 impl Api {
-    /// Asks the cluster, with the options of the request. `args` puts them into the method's arguments.
+    /// Asks the cluster, with the options of the request. `args` puts them into the method's arguments. A refusal carries
+    /// the index headers too, as Consul's does.
     pub(super) async fn read<A, R>(
         &self,
         ask: &Ask,
@@ -61,6 +64,19 @@ impl Api {
         R: Indexed,
     {
         let options = options(self, ask)?;
+        self.read_with(options, method, args).await.map_err(|error| HttpError { indexed: true, ..error.into() })
+    }
+
+    async fn read_with<A, R>(
+        &self,
+        options: QueryOptions,
+        method: &'static str,
+        args: impl Fn(QueryOptions) -> A,
+    ) -> Result<R, RpcError>
+    where
+        A: Serialize + Sync,
+        R: Indexed,
+    {
         let most = options.max_stale_duration;
         let mut reply: R = self.rpc.call(method, &args(options.clone())).await?;
         // Too old an answer is asked again at the leader.
@@ -106,12 +122,9 @@ pub(super) fn node_meta(ask: &Ask) -> Option<Map<String>> {
 /// The options in query and headers.
 ///
 /// # Errors
-/// 400 for what is malformed or contradicts itself, and for what we do not have yet.
+/// 400 for what is malformed or contradicts itself.
 pub(super) fn options(api: &Api, ask: &Ask) -> Result<QueryOptions, HttpError> {
     let params = &ask.params;
-    if params.has("filter") && !params.first("filter").is_empty() {
-        return Err(HttpError::bad("?filter is not implemented yet by lictor: filter in the client"));
-    }
     let duration = |text: &str| text::parse_duration(text).ok().filter(|span| span.0 >= 0);
     let wait = match params.first("wait") {
         "" => None,
@@ -126,6 +139,7 @@ pub(super) fn options(api: &Api, ask: &Ask) -> Result<QueryOptions, HttpError> {
         min_query_index: index,
         allow_stale: params.has("stale"),
         require_consistent: params.has("consistent"),
+        filter: params.first("filter").to_owned(),
         ..QueryOptions::default()
     };
     if index > 0 {
@@ -158,6 +172,11 @@ pub(super) fn consistency(ask: &Ask) -> &'static str {
     } else {
         "leader"
     }
+}
+
+/// Says that `?cached` was answered from no cache: every answer of ours is as fresh as one that was not found in it.
+pub(super) fn uncached(ask: &Ask, reply: Reply) -> Reply {
+    if ask.params.has("cached") { reply.with_header("X-Cache", "MISS") } else { reply }
 }
 
 /// An answer of the catalog or health family.

@@ -80,12 +80,14 @@ pub struct HttpError {
     pub status: u16,
     /// The body.
     pub text: String,
+    /// The index headers are sent all the same, as for a reply that knows nothing.
+    pub indexed: bool,
 }
 
 impl HttpError {
     /// Any status.
     pub fn new(status: u16, text: impl Into<String>) -> Self {
-        HttpError { status, text: text.into() }
+        HttpError { status, text: text.into(), indexed: false }
     }
 
     /// 400.
@@ -96,7 +98,8 @@ impl HttpError {
 
 impl From<HttpError> for Reply {
     fn from(error: HttpError) -> Self {
-        Reply::text(error.status, error.text)
+        let meta = error.indexed.then(QueryMeta::default);
+        Reply { meta, ..Reply::text(error.status, error.text) }
     }
 }
 
@@ -108,7 +111,7 @@ impl From<RpcError> for HttpError {
             () if text.contains("rate limit exceeded") || text.contains("RPC rate limit") => 429,
             () => 500,
         };
-        HttpError { status, text }
+        HttpError::new(status, text)
     }
 }
 

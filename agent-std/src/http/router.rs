@@ -27,6 +27,8 @@ pub enum Endpoint {
     AgentServiceMaintenance,
     AgentServiceRegister,
     AgentServices,
+    AutopilotConfiguration,
+    AutopilotHealth,
     CatalogDatacenters,
     CatalogDeregister,
     CatalogNode,
@@ -45,15 +47,22 @@ pub enum Endpoint {
     HealthNode,
     HealthService,
     HealthState,
+    Keyring,
     Kv,
+    Queries,
+    Query,
+    RaftConfiguration,
+    RaftPeer,
     SessionCreate,
     SessionDestroy,
     SessionInfo,
     SessionList,
     SessionNode,
     SessionRenew,
+    Snapshot,
     StatusLeader,
     StatusPeers,
+    Txn,
 }
 
 /// Path, methods, endpoint. A path that ends with a slash also means everything below it.
@@ -98,14 +107,23 @@ const TABLE: &[(&str, &[&str], Endpoint)] = &[
     ("/v1/health/service/", &["GET"], Endpoint::HealthService),
     ("/v1/health/state/", &["GET"], Endpoint::HealthState),
     ("/v1/kv/", &["GET", "PUT", "DELETE"], Endpoint::Kv),
+    ("/v1/operator/autopilot/configuration", &["GET", "PUT"], Endpoint::AutopilotConfiguration),
+    ("/v1/operator/autopilot/health", &["GET"], Endpoint::AutopilotHealth),
+    ("/v1/operator/keyring", &["GET", "POST", "PUT", "DELETE"], Endpoint::Keyring),
+    ("/v1/operator/raft/configuration", &["GET"], Endpoint::RaftConfiguration),
+    ("/v1/operator/raft/peer", &["DELETE"], Endpoint::RaftPeer),
+    ("/v1/query", &["GET", "POST"], Endpoint::Queries),
+    ("/v1/query/", &["GET", "PUT", "DELETE"], Endpoint::Query),
     ("/v1/session/create", &["PUT"], Endpoint::SessionCreate),
     ("/v1/session/destroy/", &["PUT"], Endpoint::SessionDestroy),
     ("/v1/session/info/", &["GET"], Endpoint::SessionInfo),
     ("/v1/session/list", &["GET"], Endpoint::SessionList),
     ("/v1/session/node/", &["GET"], Endpoint::SessionNode),
     ("/v1/session/renew/", &["PUT"], Endpoint::SessionRenew),
+    ("/v1/snapshot", &["GET", "PUT"], Endpoint::Snapshot),
     ("/v1/status/leader", &["GET"], Endpoint::StatusLeader),
     ("/v1/status/peers", &["GET"], Endpoint::StatusPeers),
+    ("/v1/txn", &["PUT"], Endpoint::Txn),
 ];
 
 /// Families of Consul's that we do not have yet: refused by name.
@@ -125,9 +143,6 @@ const MISSING: &[&str] = &[
     "/v1/health/ingress/",
     "/v1/internal/",
     "/v1/operator/",
-    "/v1/query",
-    "/v1/snapshot",
-    "/v1/txn",
 ];
 
 /// Where a request goes.
@@ -240,7 +255,7 @@ mod tests {
         assert_eq!(route("/nope", false), Route::Unknown);
         assert_eq!(route("/v1/kvx", false), Route::Unknown);
         assert_eq!(route("/v1/agent/selfish", false), Route::Unknown);
-        assert_eq!(route("/v1/txn", false), Route::Missing);
+        assert_eq!(route("/v1/acl/list", false), Route::Missing);
         assert_eq!(route("/v1/kv/%01", false), Route::Bad);
         assert!(matches!(route("/v1/kv/%01", true), Route::Found { .. }));
         assert_eq!(route("/v1/kv/%zz", true), Route::Bad);

@@ -1,8 +1,13 @@
 //! Connections and requests: limits before anything is read, methods, tokens, and the headers of every answer.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, StatusCode,
@@ -20,13 +25,25 @@ use super::{
     router::{Endpoint, Route, route},
     v1,
 };
-use crate::connections::{Clients, Place};
+use crate::{
+    connections::{Clients, Place},
+    rpc::MAX_ARCHIVE,
+};
 
 /// A client that has not sent its headers after this long is gone; keeps half-open connections from piling up.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest body of anything but a KV write: beyond any registration.
 const MAX_BODY: usize = 4 << 20;
+
+/// How long a body that is too long is read, and thrown away.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Shorter bodies are sent as they are: they fit a packet either way.
+const MIN_COMPRESSED: usize = 1400;
+
+/// Type of an archive, which is compressed already.
+const ARCHIVE: &str = "application/x-gzip";
 
 /// A request as handlers see it.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +155,38 @@ where
 }
 
 async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let gzip = accepts_gzip(request.headers());
+    let response = plain_answer(api, request).await;
+    if gzip { compressed(response) } else { response }.map(Full::new)
+}
+
+/// Whether the client takes gzip: named, and not with weight zero.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+/// The same answer with its body in gzip, where it is said to vary by `Accept-Encoding` and is long enough to gain.
+fn compressed(mut response: Response<Bytes>) -> Response<Bytes> {
+    let is_archive = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == ARCHIVE);
+    let plain = response.body();
+    if plain.len() < MIN_COMPRESSED || is_archive || !response.headers().contains_key(header::VARY) {
+        return response;
+    }
+    let mut out = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    // Writing to memory does not fail; if it ever did, the answer would stay as it is.
+    if let Ok(octets) = out.write_all(plain).and_then(|()| out.finish()) {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        *response.body_mut() = octets.into();
+    }
+    response
+}
+
+async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> {
     let (parts, body) = request.into_parts();
     let raw_query = parts.uri.query().unwrap_or_default();
     let (endpoint, methods, rest) = match route(parts.uri.path(), api.settings.allow_unprintable) {
@@ -153,9 +202,16 @@ async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> 
     if endpoint == Endpoint::Root {
         return finish(api, Reply::text(200, "Consul Agent"), false, false);
     }
-    let allow = || format!("OPTIONS,{}", methods.join(","));
-    if parts.method == "OPTIONS" {
-        return finish(api, Reply::empty().with_header("Allow", allow()), false, true);
+    // Consul looks at these paths' methods itself, in its own way.
+    let is_query = endpoint == Endpoint::Query;
+    let executes = is_query && (rest.ends_with("/execute") || rest.ends_with("/explain"));
+    let methods = if executes { &["GET"] } else { methods };
+    let options = parts.method == "OPTIONS";
+    let with_options = if is_query && !options { "" } else { "OPTIONS," };
+    let allow = || format!("{with_options}{}", methods.join(","));
+    if options {
+        let reply = if is_query { Reply::json(&serde_json::Map::new()) } else { Reply::empty() };
+        return finish(api, reply.with_header("Allow", allow()), api.settings.indent, true);
     }
     if !methods.contains(&parts.method.as_str()) {
         let reply = Reply::text(405, format!("method {} not allowed", parts.method)).with_header("Allow", allow());
@@ -165,8 +221,13 @@ async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> 
         return finish(api, Reply::empty().with_status(500), false, true);
     };
     let indent = api.settings.indent || params.has("pretty");
-    let limit = if endpoint == Endpoint::Kv { api.settings.kv_max_value_size } else { MAX_BODY };
-    let body = match read_body(&parts.headers, body, limit).await {
+    let limit = match endpoint {
+        Endpoint::Kv | Endpoint::Txn => api.settings.kv_max_value_size,
+        Endpoint::Snapshot => MAX_ARCHIVE,
+        _ => MAX_BODY,
+    };
+    let option = if endpoint == Endpoint::Txn { "txn_max_req_len" } else { "kv_max_value_size" };
+    let body = match read_body(&parts.headers, body, limit, option).await {
         Ok(body) => body,
         Err(error) => return finish(api, error.into(), indent, true),
     };
@@ -176,19 +237,22 @@ async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> 
     finish(api, reply, indent, true)
 }
 
-/// The whole body, if it is not longer than `limit`. A length announced too long is refused before a byte is read.
-async fn read_body(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Bytes, HttpError> {
+/// The whole body, if it is not longer than `limit`, which `option` sets. What is too long is never kept, but read for a
+/// while: a client that is still sending would not see the answer.
+async fn read_body(headers: &HeaderMap, mut body: Incoming, limit: usize, option: &str) -> Result<Bytes, HttpError> {
     let too_large = |octets: &str| {
         HttpError::new(
             413,
             format!(
                 "Request body({octets} bytes) too large, max size: {limit} bytes. \
-                 See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+                 See https://www.consul.io/docs/agent/options.html#{option}."
             ),
         )
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(octets) = announced.filter(|&octets| octets > limit as u64) {
+        let drain = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(DRAIN, drain).await;
         return Err(too_large(&octets.to_string()));
     }
     match Limited::new(body, limit).collect().await {
@@ -226,8 +290,8 @@ fn redirect(method: &hyper::Method, path: &str, query: &str) -> Reply {
 }
 
 /// Headers that every answer has, then the reply's own.
-fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = match reply.status {
         0 => StatusCode::OK,
         status => StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -266,7 +330,7 @@ fn finish(api: &Api, reply: Reply, indent: bool, registered: bool) -> Response<F
         put("Content-Type", kind);
     }
     *response.headers_mut() = headers;
-    *response.body_mut() = Full::new(body);
+    *response.body_mut() = body;
     response
 }
 
@@ -286,5 +350,31 @@ mod tests {
         headers.clear();
         headers.insert("authorization", HeaderValue::from_static("Basic b"));
         assert_eq!(token(&params(""), &headers), "");
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_ask_and_for_bodies_that_gain() {
+        use std::io::Read as _;
+        let headers =
+            |text: &'static str| HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(text))]);
+        for (text, takes) in [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("", false)]
+        {
+            assert_eq!(accepts_gzip(&headers(text)), takes, "{text}");
+        }
+        let response = |octets: usize, vary: bool| {
+            let mut response = Response::new(Bytes::from(vec![b'a'; octets]));
+            if vary {
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            }
+            response
+        };
+        for (octets, vary) in [(100, true), (5000, false)] {
+            assert_eq!(compressed(response(octets, vary)).body().len(), octets);
+        }
+        let small = compressed(response(5000, true));
+        assert_eq!(small.headers()[header::CONTENT_ENCODING], "gzip");
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&small.body()[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, vec![b'a'; 5000]);
     }
 }

@@ -45,7 +45,7 @@ async fn the_catalog_follows_gossip_and_rests_when_nothing_happens() {
     assert!(state().node("far").is_none());
     let consul = state().node("s1").unwrap().services[CONSUL].clone();
     assert_eq!((consul.port, consul.meta.as_ref().unwrap()["version"].as_str()), (8300, "1.8.7"));
-    assert_eq!(consul.meta.as_ref().unwrap()["serf_protocol_current"], "4");
+    assert_eq!(consul.meta.as_ref().unwrap()["serf_protocol_current"], "2");
 
     let rest = solo.index.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(300)).await;

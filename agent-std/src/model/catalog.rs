@@ -68,10 +68,9 @@ pub struct NodeService {
 }
 
 impl NodeService {
-    /// As Consul's HTTP answers show it: tags and metadata are never null, empty tagged addresses are left out.
+    /// As Consul's HTTP answers show it: tags are never null, empty tagged addresses are left out.
     pub fn for_json(&mut self) {
         self.tags.get_or_insert_default();
-        self.meta.get_or_insert_default();
         self.tagged_addresses.take_if(|map| map.is_empty());
         self.locally_registered_as_sidecar = false;
     }

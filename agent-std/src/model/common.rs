@@ -77,6 +77,77 @@ impl From<Duration> for Nanos {
     }
 }
 
+/// Go's `time.Time` in UTC: 15 octets on the RPC port (rpc spec §4), RFC 3339 in JSON. The default is Go's zero time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GoTime {
+    /// Seconds since the year 1.
+    seconds: i64,
+    nanos: u32,
+}
+
+impl GoTime {
+    /// Seconds from the year 1 to 1970.
+    const UNIX: i64 = 62_135_596_800;
+    /// Version of the binary form.
+    const VERSION: u8 = 1;
+    /// UTC in the binary form: no offset is minus one.
+    const UTC: [u8; 2] = [0xff, 0xff];
+
+    /// From the system's clock.
+    pub fn from_unix(since: Duration) -> Self {
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX - Self::UNIX);
+        GoTime { seconds: seconds + Self::UNIX, nanos: since.subsec_nanos() }
+    }
+
+    fn emit(self) -> [u8; 15] {
+        let mut out = [Self::VERSION; 15];
+        out[1..9].copy_from_slice(&self.seconds.to_be_bytes());
+        out[9..13].copy_from_slice(&self.nanos.to_be_bytes());
+        out[13..].copy_from_slice(&Self::UTC);
+        out
+    }
+
+    fn parse(octets: &[u8]) -> Option<Self> {
+        let [Self::VERSION, seconds @ .., _, _, _, _, _, _] = octets else { return None };
+        let nanos = octets.get(9..13)?.try_into().ok()?;
+        Some(GoTime { seconds: i64::from_be_bytes(seconds.try_into().ok()?), nanos: u32::from_be_bytes(nanos) })
+    }
+
+    fn rfc3339(self) -> String {
+        let since = u64::try_from(self.seconds.saturating_sub(Self::UNIX)).ok();
+        let time = since.and_then(|seconds| std::time::UNIX_EPOCH.checked_add(Duration::new(seconds, self.nanos)));
+        match time {
+            // Go's zero time, and all others before 1970, which nothing here ever is.
+            None => "0001-01-01T00:00:00Z".to_owned(),
+            Some(time) => humantime::format_rfc3339(time).to_string(),
+        }
+    }
+}
+
+impl Serialize for GoTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.rfc3339())
+        } else {
+            serializer.serialize_bytes(&self.emit())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for GoTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            let time = humantime::parse_rfc3339_weak(&text).map_err(de::Error::custom)?;
+            return Ok(time
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or_else(|_| GoTime::default(), GoTime::from_unix));
+        }
+        let Octets(octets) = Octets::deserialize(deserializer)?;
+        GoTime::parse(&octets).ok_or_else(|| de::Error::custom("not Go's binary time"))
+    }
+}
+
 /// What every read carries, flattened into its request (rpc spec §5). The fields that only an agent's own cache uses
 /// (`UseCache`, `MaxAge`, `MustRevalidate`, `StaleIfError`) are not sent and not kept: servers ignore them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ mod common;
 mod coordinate;
 mod internal;
 mod kv;
+mod operator;
 mod query;
 mod session;
 mod status;
@@ -23,6 +24,7 @@ pub use common::*;
 pub use coordinate::*;
 pub use internal::*;
 pub use kv::*;
+pub use operator::*;
 pub use query::*;
 pub use session::*;
 pub use status::*;
@@ -32,7 +34,7 @@ pub use txn::*;
 pub type Map<T> = BTreeMap<String, T>;
 
 /// Does a field hold its zero value, which Consul's JSON leaves out?
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -1,8 +1,8 @@
-//! Prepared queries, as far as they are executed.
+//! Prepared queries.
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckServiceNode, Map, QueryMeta, QueryOptions, QuerySource, is_zero};
+use super::{CheckServiceNode, Map, QueryMeta, QueryOptions, QuerySource, catalog::replies, is_zero};
 
 /// `PreparedQuery.Execute`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,15 +47,43 @@ pub struct QueryExecuteRemoteRequest {
     pub options: QueryOptions,
 }
 
-/// A query, as far as its execution needs it.
+/// A stored query.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct PreparedQuery {
+    /// UUID, given by the leader.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What it can be executed by instead; of a template, the beginning of the names it answers.
+    pub name: String,
+    /// It goes with this session.
+    pub session: String,
+    /// Secret of the ACL token it is executed with.
+    pub token: String,
+    /// Makes it answer more than one name.
+    pub template: QueryTemplate,
     /// What to look for.
     pub service: ServiceQuery,
     /// How DNS answers it.
     #[serde(rename = "DNS")]
     pub dns: QueryDns,
+    /// Raft index of its creation.
+    pub create_index: u64,
+    /// Raft index of its last change.
+    pub modify_index: u64,
+}
+
+/// How a query becomes a template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct QueryTemplate {
+    /// Empty: it is none; else `name_prefix_match`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Taken apart for `${match(N)}`.
+    pub regexp: String,
+    /// Tags that become empty are left out.
+    pub remove_empty_tags: bool,
 }
 
 /// What a query looks for.
@@ -64,24 +92,33 @@ pub struct PreparedQuery {
 pub struct ServiceQuery {
     /// Service name.
     pub service: String,
+    /// Where else to look.
+    pub failover: QueryFailover,
     /// Drop instances with warnings too.
-    #[serde(skip_serializing_if = "is_zero")]
     pub only_passing: bool,
     /// Checks that do not count.
-    #[serde(skip_serializing_if = "Option::is_none", rename = "IgnoreCheckIDs")]
+    #[serde(rename = "IgnoreCheckIDs")]
     pub ignore_check_ids: Option<Vec<String>>,
     /// Sort by distance from this node.
-    #[serde(skip_serializing_if = "is_zero")]
     pub near: String,
     /// Tags that must be there, or with `!` in front must not.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// Only nodes with all of this metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub node_meta: Option<Map<String>>,
     /// Only instances with all of this metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_meta: Option<Map<String>>,
+    /// Only what speaks the mesh's TLS.
+    pub connect: bool,
+}
+
+/// Datacenters that are asked when the own one has no healthy instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct QueryFailover {
+    /// So many of the nearest.
+    pub nearest_n: i64,
+    /// These, in this order.
+    pub datacenters: Option<Vec<String>>,
 }
 
 /// How DNS answers a query.
@@ -111,4 +148,39 @@ pub struct QueryExecuteReply {
     /// Freshness; the index is 0, since such a read cannot block.
     #[serde(flatten)]
     pub meta: QueryMeta,
+}
+
+/// `PreparedQuery.Apply`; the reply is the query's id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct QueryRequest {
+    /// Datacenter.
+    pub datacenter: String,
+    /// `create`, `update` or `delete`.
+    pub op: String,
+    /// The query; for `delete` its id.
+    pub query: PreparedQuery,
+    /// Secret of the ACL token.
+    pub token: String,
+}
+
+/// `PreparedQuery.Get`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct QuerySpecificRequest {
+    /// Datacenter.
+    pub datacenter: String,
+    /// Id of the query.
+    #[serde(rename = "QueryID")]
+    pub query_id: String,
+    /// Options of the read.
+    #[serde(flatten)]
+    pub options: QueryOptions,
+}
+
+replies! {
+    /// `PreparedQuery.Get`, `PreparedQuery.List`
+    QueriesReply { queries: Option<Vec<PreparedQuery>> }
+    /// `PreparedQuery.Explain`: the query with its template filled in.
+    QueryExplainReply { query: PreparedQuery }
 }

@@ -143,7 +143,7 @@ fn json_is_consuls() {
     assert_eq!(
         serde_json::to_value(&service).unwrap(),
         json!({
-            "ID": "web-1", "Service": "web", "Tags": [], "Address": "", "Meta": {}, "Port": 0,
+            "ID": "web-1", "Service": "web", "Tags": [], "Address": "", "Meta": null, "Port": 0,
             "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": false,
             "Proxy": {"MeshGateway": {}, "Expose": {}}, "Connect": {}, "CreateIndex": 0, "ModifyIndex": 0,
         })

@@ -15,6 +15,12 @@ pub enum Resource<'a> {
     Session(&'a str),
     /// A user event.
     Event(&'a str),
+    /// A prepared query, by its name.
+    Query(&'a str),
+    /// The servers themselves.
+    Operator,
+    /// All that there is, secrets included.
+    Everything,
 }
 
 /// How.

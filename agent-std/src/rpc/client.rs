@@ -9,7 +9,8 @@ use std::{
 use rand::seq::SliceRandom as _;
 use tokio::{sync::watch, time::Instant};
 
-use super::{BoxFuture, Caller, Pool, RpcError};
+use super::{BoxFuture, Caller, Pool, RpcError, snapshot};
+use crate::model::{QueryMeta, SnapshotRequest};
 
 /// `performance.rpc_hold_timeout`: how long a call may wait for a leader.
 pub(super) const HOLD: Duration = Duration::from_secs(7);
@@ -113,10 +114,41 @@ fn is_read(method: &str) -> bool {
             | "Coordinate.Update"
             | "Internal.EventFire"
             | "PreparedQuery.Apply"
+            | "Operator.AutopilotSetConfiguration"
+            | "Operator.RaftRemovePeerByAddress"
+            | "Operator.RaftRemovePeerByID"
     )
 }
 
+impl Client {
+    async fn run_snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
+        let deadline = Instant::now() + HOLD;
+        loop {
+            let address = self.server().ok_or(RpcError::NoServers)?;
+            match snapshot::call(address, &request, &archive).await {
+                Err(error @ RpcError::Connect(_)) if Instant::now() < deadline => {
+                    log::debug!("snapshot: {address}: {error}");
+                    self.failed(address);
+                }
+                Err(RpcError::Endpoint(text)) => {
+                    return Err(RpcError::Endpoint(format!("rpc error making call: {text}")));
+                }
+                done => return done,
+            }
+            tokio::time::sleep(rand::random_range(Duration::ZERO..RETRY)).await;
+        }
+    }
+}
+
 impl Caller for Arc<Client> {
+    fn snapshot(
+        &self,
+        request: SnapshotRequest,
+        archive: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(QueryMeta, Vec<u8>), RpcError>> {
+        Box::pin(self.run_snapshot(request, archive))
+    }
+
     fn call(&self, method: &'static str, args: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, RpcError>> {
         Box::pin(self.run(method, args))
     }

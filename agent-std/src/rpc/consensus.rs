@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use super::BoxFuture;
-use crate::raft::{ProposeError, Raft, Role};
+use crate::raft::{ProposeError, Raft, Role, Server};
 
 /// Why raft did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +30,6 @@ pub struct ConsensusView {
     pub leader: Option<SocketAddr>,
     /// Time since the leader was heard; zero on the leader, none when it never was.
     pub last_contact: Option<Duration>,
-    /// RPC addresses of all servers of the configuration.
-    pub peers: Vec<SocketAddr>,
     /// Index of the last log entry.
     pub last_index: u64,
     /// Its term.
@@ -46,8 +44,13 @@ pub trait Consensus: Send + Sync + 'static {
     fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
     /// As [`Consensus::read_barrier`], but trusts the leader's lease.
     fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
-    /// A look at the present state.
+    /// A look at the present state. Cheap: every read takes one.
     fn view(&self) -> ConsensusView;
+    /// The servers, and the index of the entry that made this configuration.
+    fn configuration(&self) -> (Vec<Server>, u64);
+    /// Takes the server of this node id out of the configuration. Only the leader can; a leader that is to go itself hands
+    /// leadership over first, and the next one is to be asked.
+    fn remove_server(&self, id: &str) -> BoxFuture<'_, Result<(), ConsensusError>>;
     /// Takes over a server's connection whose first octet was 1.
     fn accept(&self, stream: TcpStream, peer: SocketAddr);
 }
@@ -85,10 +88,26 @@ impl Consensus for Raft {
             is_leader: status.role == Role::Leader,
             leader: status.leader.map(|leader| leader.address),
             last_contact: self.last_contact(),
-            peers: self.servers().iter().map(|server| server.address).collect(),
             last_index: status.last_log_index,
             last_term: status.last_log_term,
         }
+    }
+
+    fn configuration(&self) -> (Vec<Server>, u64) {
+        let index = self.status().configuration_index;
+        (self.servers().iter().cloned().collect(), index)
+    }
+
+    fn remove_server(&self, id: &str) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        let id = id.to_owned();
+        Box::pin(async move {
+            let own = self.status().leader.is_some_and(|leader| leader.id.eq_ignore_ascii_case(&id));
+            if own && self.servers().voters() > 1 {
+                Raft::transfer_leadership(self, None).await?;
+                return Err(ConsensusError::NotLeader);
+            }
+            Ok(Raft::remove_server(self, &id).await?)
+        })
     }
 
     fn accept(&self, stream: TcpStream, peer: SocketAddr) {

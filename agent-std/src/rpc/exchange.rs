@@ -49,6 +49,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         }
     }
 
+    /// Everything up to the end of the stream.
+    ///
+    /// # Errors
+    /// When it is longer than `limit`.
+    pub async fn rest(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+        let mut octets = std::mem::take(&mut self.buffer);
+        while octets.len() <= limit {
+            if self.stream.read_buf(&mut octets).await? == 0 {
+                return Ok(octets);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("longer than {limit} octets")))
+    }
+
     /// Waits until the other side closes, while a call is under way. What it sends meanwhile is kept.
     pub async fn closed(&mut self) {
         while self.buffer.len() < MAX_AHEAD {

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -14,6 +14,7 @@ use super::{
     header,
     pool::YAMUX,
     server::{CallError, Server},
+    snapshot::{self, SNAPSHOT},
     yamux::{Session, Side},
 };
 use crate::connections::Clients;
@@ -22,8 +23,6 @@ use crate::connections::Clients;
 const PLAIN: u8 = 0;
 /// Raft between servers.
 const RAFT: u8 = 1;
-/// Saving and restoring snapshots.
-const SNAPSHOT: u8 = 5;
 /// A caller that closed its side may still read the reply of a call that ends soon; a blocking query is dropped.
 const AFTER_CLOSE: Duration = Duration::from_secs(10);
 /// The Go runtime's keepalive: time before the first probe and between probes.
@@ -98,7 +97,7 @@ async fn connection(server: Server, mut stream: TcpStream, peer: SocketAddr, han
             drop(session);
             Ok(())
         }
-        SNAPSHOT => refuse_snapshot(stream).await,
+        SNAPSHOT => snapshot::serve(&server, stream).await,
         _ => Ok(()),
     }
 }
@@ -133,12 +132,4 @@ async fn calls<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, stream: S) ->
             }
         }
     }
-}
-
-/// Says in the snapshot protocol's own form that there is none here.
-async fn refuse_snapshot(mut stream: TcpStream) -> io::Result<()> {
-    let refusal = [("Error", "snapshots are not served by this server yet; use a server that runs Consul")];
-    let refusal: std::collections::BTreeMap<_, _> = refusal.into();
-    stream.write_all(&codec::to_vec(&refusal).map_err(io::Error::other)?).await?;
-    stream.shutdown().await
 }

@@ -16,6 +16,7 @@ pub mod header;
 pub mod listener;
 mod pool;
 mod server;
+mod snapshot;
 #[cfg(test)]
 pub(crate) mod solo;
 mod yamux;
@@ -24,11 +25,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::model::{QueryMeta, SnapshotRequest};
+
 pub use client::{Client, ServerInfo};
 pub use consensus::{Consensus, ConsensusError, ConsensusView};
 pub use error::RpcError;
 pub use pool::Pool;
 pub use server::{FireEvent, Server, ServerConfig};
+pub use snapshot::MAX_ARCHIVE;
 
 /// A future on the heap, so that [`Caller`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -37,6 +41,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Caller: Send + Sync + 'static {
     /// Calls `method` with arguments in msgpack; the answer is the reply in msgpack.
     fn call(&self, method: &'static str, args: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, RpcError>>;
+
+    /// Saves or restores a snapshot: the archive goes with the request or comes with the reply.
+    fn snapshot(&self, _: SnapshotRequest, _: Vec<u8>) -> BoxFuture<'_, Result<(QueryMeta, Vec<u8>), RpcError>> {
+        Box::pin(async { Err(RpcError::endpoint("snapshots are not to be had here")) })
+    }
 }
 
 /// The entry to every method of [`crate::model`]. Cheap to clone.
@@ -64,6 +73,14 @@ impl Rpc {
         let args = codec::to_vec(args)?;
         let reply = self.caller.call(method, args).await?;
         Ok(codec::from_slice(&reply)?)
+    }
+
+    /// Saves or restores a snapshot.
+    ///
+    /// # Errors
+    /// As [`Rpc::call`]; a restore that failed has changed nothing.
+    pub async fn snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
+        self.caller.snapshot(request, archive).await
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
 /// First octet of a connection that carries yamux.
 pub(super) const YAMUX: u8 = 4;
 /// Dial timeout of the reference.
-const DIAL: Duration = Duration::from_secs(10);
+pub(super) const DIAL: Duration = Duration::from_secs(10);
 /// Sessions that nobody used for this long are closed; the reference's value.
 const IDLE: Duration = Duration::from_secs(127);
 /// Idle streams kept per server; the reference's value.

@@ -12,10 +12,10 @@ use super::{
     BoxFuture, Caller, Consensus, ConsensusError, ConsensusView, Pool, RpcError,
     acl::Authorizer,
     client::{HOLD, RETRY},
-    codec, endpoint,
+    codec, endpoint, snapshot,
 };
 use crate::{
-    model::{CoordinateRequest, QueryOptions},
+    model::{CoordinateRequest, QueryMeta, QueryOptions, ServerHealthReply, SnapshotRequest},
     state::{
         Store,
         command::{Command, Outcome},
@@ -53,6 +53,10 @@ pub(super) struct Shared {
     pub coordinates: Mutex<HashMap<(String, String), CoordinateRequest>>,
     /// When sessions with a TTL expire. Only the leader counts.
     pub expiries: Mutex<HashMap<String, Instant>>,
+    /// Health of the servers. Only the leader looks.
+    pub health: Mutex<ServerHealthReply>,
+    /// Connections that save or restore wait for each other.
+    pub snapshots: Arc<tokio::sync::Semaphore>,
 }
 
 /// What went wrong with a call, and whether its connection goes on (rpc spec §3).
@@ -132,7 +136,15 @@ impl From<ConsensusError> for Step {
 impl Server {
     /// A server; nothing runs yet. See [`super::listener`] and [`crate::leader`].
     pub fn new(config: ServerConfig) -> Self {
-        Server { shared: Arc::new(Shared { config, coordinates: Mutex::default(), expiries: Mutex::default() }) }
+        Server {
+            shared: Arc::new(Shared {
+                config,
+                coordinates: Mutex::default(),
+                expiries: Mutex::default(),
+                health: Mutex::default(),
+                snapshots: snapshot::turns(),
+            }),
+        }
     }
 
     /// The store.
@@ -143,6 +155,21 @@ impl Server {
     /// Raft.
     pub fn consensus(&self) -> &Arc<dyn Consensus> {
         &self.shared.config.consensus
+    }
+
+    /// Connections to other servers.
+    pub fn pool(&self) -> &Pool {
+        &self.shared.config.pool
+    }
+
+    /// What is known of the servers' health.
+    pub fn server_health(&self) -> ServerHealthReply {
+        self.shared.server_health()
+    }
+
+    /// What has been found out about the servers' health.
+    pub fn set_server_health(&self, health: ServerHealthReply) {
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
     /// Own datacenter.
@@ -204,9 +231,22 @@ impl Caller for Server {
             })
         })
     }
+
+    fn snapshot(
+        &self,
+        request: SnapshotRequest,
+        archive: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(QueryMeta, Vec<u8>), RpcError>> {
+        Box::pin(Server::snapshot(self, request, archive))
+    }
 }
 
 impl Shared {
+    /// What the leader knows of the servers' health.
+    pub fn server_health(&self) -> ServerHealthReply {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn view(&self) -> ConsensusView {
         self.config.consensus.view()
     }

@@ -11,14 +11,21 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Server, ServerConfig, acl::AllowAll};
-use crate::state::Store;
+use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, ServerConfig, acl::AllowAll};
+use crate::{
+    raft::{Server, Suffrage},
+    rpc,
+    state::Store,
+};
 
 /// One server, whose part the test decides.
 pub(crate) struct Solo {
     store: Arc<Store>,
     pub index: AtomicU64,
     pub view: Mutex<ConsensusView>,
+    /// How often a majority was asked, and how often the lease was enough.
+    pub barriers: AtomicU64,
+    pub leases: AtomicU64,
 }
 
 impl Solo {
@@ -37,31 +44,47 @@ impl Consensus for Solo {
     }
 
     fn read_barrier(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        self.barriers.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { self.leads() })
     }
 
     fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>> {
-        self.read_barrier()
+        self.leases.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { self.leads() })
     }
 
     fn view(&self) -> ConsensusView {
         self.view.lock().unwrap().clone()
     }
 
+    fn configuration(&self) -> (Vec<Server>, u64) {
+        let address = ([127, 0, 0, 1], 8300).into();
+        (vec![Server { id: "s".into(), name: "s1".into(), address, suffrage: Suffrage::Voter }], 1)
+    }
+
+    fn remove_server(&self, _: &str) -> BoxFuture<'_, Result<(), ConsensusError>> {
+        Box::pin(async { Err(ConsensusError::Refused("it is the only voter".into())) })
+    }
+
     fn accept(&self, _: TcpStream, _: SocketAddr) {}
 }
 
 /// A server that leads itself.
-pub(crate) fn server() -> (Server, Arc<Solo>) {
+pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
     let store = Arc::new(Store::default());
     let view = ConsensusView {
         is_leader: true,
         leader: Some(([127, 0, 0, 1], 8300).into()),
         last_contact: Some(Duration::ZERO),
-        peers: vec![([127, 0, 0, 1], 8300).into()],
         ..<_>::default()
     };
-    let solo = Arc::new(Solo { store: Arc::clone(&store), index: AtomicU64::new(0), view: Mutex::new(view) });
+    let solo = Arc::new(Solo {
+        store: Arc::clone(&store),
+        index: AtomicU64::new(0),
+        view: Mutex::new(view),
+        barriers: AtomicU64::new(0),
+        leases: AtomicU64::new(0),
+    });
     let config = ServerConfig {
         datacenter: "dc1".into(),
         store,
@@ -70,5 +93,5 @@ pub(crate) fn server() -> (Server, Arc<Solo>) {
         authorizer: Arc::new(AllowAll),
         fire_event: Arc::new(|name, _| if name == "bad" { Err("too long".into()) } else { Ok(()) }),
     };
-    (Server::new(config), solo)
+    (rpc::Server::new(config), solo)
 }

@@ -354,3 +354,130 @@ async fn a_server_of_one_keeps_what_it_was_told() {
         let _ = task.await;
     }
 }
+
+/// The table of `docs/servers.md`, seen from one server.
+#[tokio::test(start_paused = true)]
+async fn every_read_mode_asks_what_its_promise_needs() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (server, solo) = solo::server();
+    let rpc = Rpc::new(server);
+    let request = |allow_stale, require_consistent| {
+        let options = QueryOptions { allow_stale, require_consistent, ..QueryOptions::default() };
+        KeyRequest { datacenter: "dc1".into(), key: "k".into(), options }
+    };
+    let asked = || (solo.leases.swap(0, Relaxed), solo.barriers.swap(0, Relaxed));
+    let (default, consistent, stale) = (request(false, false), request(false, true), request(true, false));
+    for (request, wanted) in [(&default, (1, 0)), (&consistent, (0, 1)), (&stale, (0, 0))] {
+        let reply: DirEntriesReply = rpc.call("KVS.Get", request).await.unwrap();
+        assert_eq!((asked(), reply.meta.known_leader, reply.meta.last_contact), (wanted, true, Nanos(0)));
+    }
+    // Cut off: only what may be old is answered, and says how old.
+    *solo.view.lock().unwrap() =
+        ConsensusView { last_contact: Some(Duration::from_secs(15)), ..ConsensusView::default() };
+    let reply: DirEntriesReply = rpc.call("KVS.Get", &stale).await.unwrap();
+    assert_eq!((reply.meta.known_leader, reply.meta.last_contact), (false, Nanos(15_000_000_000)));
+    for request in [&default, &consistent] {
+        let began = tokio::time::Instant::now();
+        let refused = rpc.call::<_, DirEntriesReply>("KVS.Get", request).await.unwrap_err();
+        assert_eq!(refused.to_string(), "No cluster leader");
+        assert!((7.0..8.0).contains(&began.elapsed().as_secs_f32()), "{:?}", began.elapsed());
+    }
+    assert_eq!(asked(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_saved_and_restored_over_its_own_connection() {
+    let bench = Bench::start().await;
+    let rpc = Rpc::new(bench.server.clone());
+    let set = |key: &str| {
+        let dir_ent = DirEntry { key: key.into(), ..DirEntry::default() };
+        KvsRequest { datacenter: "dc1".into(), op: "set".into(), dir_ent, ..KvsRequest::default() }
+    };
+    let get = |key: &str, min_query_index| {
+        let options = QueryOptions { min_query_index, ..QueryOptions::default() };
+        KeyRequest { datacenter: "dc1".into(), key: key.into(), options }
+    };
+    let _: bool = rpc.call("KVS.Apply", &set("a")).await.unwrap();
+    let save = SnapshotRequest { datacenter: "dc1".into(), ..SnapshotRequest::default() };
+    let (meta, archive) = snapshot::call(bench.address, &save, &[]).await.unwrap();
+    assert!(meta.index >= 1 && meta.known_leader);
+
+    let _: bool = rpc.call("KVS.Apply", &set("b")).await.unwrap();
+    let index = rpc.call::<_, DirEntriesReply>("KVS.Get", &get("b", 0)).await.unwrap().meta.index;
+    let waiting = {
+        let (rpc, request) = (rpc.clone(), get("b", index));
+        tokio::spawn(async move { rpc.call::<_, DirEntriesReply>("KVS.Get", &request).await })
+    };
+    let restore = SnapshotRequest { op: SnapshotRequest::RESTORE, ..save.clone() };
+    let half = snapshot::call(bench.address, &restore, &archive[..archive.len() / 2]).await.unwrap_err();
+    assert_eq!(half.to_string(), "failed to decompress snapshot: unexpected EOF");
+    snapshot::call(bench.address, &restore, &archive).await.unwrap();
+    // Who waits for a change of what is gone learns that it is gone.
+    let woken = timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(woken.entries.unwrap_or_default(), []);
+    assert!(rpc.call::<_, DirEntriesReply>("KVS.Get", &get("a", 0)).await.unwrap().entries.is_some());
+
+    let elsewhere = SnapshotRequest { datacenter: "dc9".into(), ..save };
+    let error = snapshot::call(bench.address, &elsewhere, &[]).await.unwrap_err();
+    assert_eq!(error.to_string(), "No path to datacenter");
+}
+
+#[tokio::test]
+async fn queries_are_stored_and_executed_by_name() {
+    let (server, _) = solo::server();
+    let rpc = Rpc::new(server);
+    let service = |id: &str, status: &str| RegisterRequest {
+        datacenter: "dc1".into(),
+        node: "n".into(),
+        address: "1.2.3.4".into(),
+        service: Some(NodeService { id: id.into(), service: "web".into(), ..NodeService::default() }),
+        check: Some(HealthCheck {
+            check_id: id.into(),
+            service_id: id.into(),
+            status: status.into(),
+            ..HealthCheck::default()
+        }),
+        ..RegisterRequest::default()
+    };
+    for (id, status) in [("up", PASSING), ("down", CRITICAL)] {
+        let _: Empty = rpc.call("Catalog.Register", &service(id, status)).await.unwrap();
+    }
+    let request = |op: &str, query: PreparedQuery| QueryRequest {
+        datacenter: "dc1".into(),
+        op: op.into(),
+        query,
+        ..QueryRequest::default()
+    };
+    let query = |name: &str, kind: &str, service: &str| PreparedQuery {
+        name: name.into(),
+        template: QueryTemplate { kind: kind.into(), ..QueryTemplate::default() },
+        service: ServiceQuery { service: service.into(), ..ServiceQuery::default() },
+        ..PreparedQuery::default()
+    };
+    let plain = query("q", "", "web");
+    let id: String = rpc.call("PreparedQuery.Apply", &request("create", plain.clone())).await.unwrap();
+    let template = query("geo-", "name_prefix_match", "${name.suffix}");
+    let _: String = rpc.call("PreparedQuery.Apply", &request("create", template)).await.unwrap();
+    for (query, why) in [
+        (plain.clone(), "name 'q' aliases an existing query name"),
+        (query("", "", "web"), "Invalid prepared query: Must be bound to a session"),
+        (query("x", "", ""), "Invalid prepared query: Must provide a Service name to query"),
+        (query("x", "y", "web"), "failed compiling template: Bad Template.Type 'y'"),
+    ] {
+        let error = rpc.call::<_, String>("PreparedQuery.Apply", &request("create", query)).await.unwrap_err();
+        assert_eq!(error.to_string(), why);
+    }
+    let execute = |query: &str| QueryExecuteRequest {
+        datacenter: "dc1".into(),
+        query: query.into(),
+        ..QueryExecuteRequest::default()
+    };
+    for name in [id.as_str(), "q", "geo-web"] {
+        let reply: QueryExecuteReply = rpc.call("PreparedQuery.Execute", &execute(name)).await.unwrap();
+        let found: Vec<_> = reply.nodes.unwrap().into_iter().map(|instance| instance.service.id).collect();
+        assert_eq!((reply.service.as_str(), found), ("web", vec!["up".to_owned()]));
+    }
+    let _: String = rpc.call("PreparedQuery.Apply", &request("delete", PreparedQuery { id, ..plain })).await.unwrap();
+    let error = rpc.call::<_, QueryExecuteReply>("PreparedQuery.Execute", &execute("q")).await.unwrap_err();
+    assert_eq!(error.to_string(), "Query not found");
+}

@@ -5,9 +5,12 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Refusal;
+use super::{Refusal, RestorePiece};
 use crate::{
-    model::{CoordinateRequest, DeregisterRequest, KvsRequest, RegisterRequest, SessionRequest, TxnOp, TxnReply},
+    model::{
+        AutopilotRequest, CoordinateRequest, DeregisterRequest, KvsRequest, QueryRequest, RegisterRequest,
+        SessionRequest, TxnOp, TxnReply,
+    },
     rpc::codec,
 };
 
@@ -21,6 +24,9 @@ const KVS: u8 = 3;
 const SESSION: u8 = 4;
 const COORDINATES: u8 = 5;
 const TXN: u8 = 6;
+const QUERY: u8 = 7;
+const AUTOPILOT: u8 = 8;
+const RESTORE: u8 = 9;
 
 /// A change of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +43,12 @@ pub enum Command {
     Coordinates(Vec<CoordinateRequest>),
     /// Several operations, all or none.
     Txn(Vec<TxnOp>),
+    /// A prepared query; its id is chosen before the log.
+    Query(QueryRequest),
+    /// Autopilot's configuration.
+    Autopilot(AutopilotRequest),
+    /// A piece of an archive.
+    Restore(RestorePiece),
 }
 
 /// A log entry is not a command that this program knows.
@@ -77,7 +89,9 @@ impl Command {
             Command::Kvs(request) => request.token.clear(),
             Command::Session(request) => request.token.clear(),
             Command::Coordinates(updates) => updates.iter_mut().for_each(|update| update.token.clear()),
-            Command::Txn(_) => {}
+            Command::Query(request) => request.token.clear(),
+            Command::Autopilot(request) => request.token.clear(),
+            Command::Txn(_) | Command::Restore(_) => {}
         }
         match &self {
             Command::Register(request) => with(REGISTER, request),
@@ -86,6 +100,9 @@ impl Command {
             Command::Session(request) => with(SESSION, request),
             Command::Coordinates(updates) => with(COORDINATES, updates),
             Command::Txn(ops) => with(TXN, ops),
+            Command::Query(request) => with(QUERY, request),
+            Command::Autopilot(request) => with(AUTOPILOT, request),
+            Command::Restore(piece) => with(RESTORE, piece),
         }
     }
 
@@ -105,6 +122,9 @@ impl Command {
             (VERSION, SESSION) => Command::Session(body_of(body)?),
             (VERSION, COORDINATES) => Command::Coordinates(body_of(body)?),
             (VERSION, TXN) => Command::Txn(body_of(body)?),
+            (VERSION, QUERY) => Command::Query(body_of(body)?),
+            (VERSION, AUTOPILOT) => Command::Autopilot(body_of(body)?),
+            (VERSION, RESTORE) => Command::Restore(body_of(body)?),
             (version, kind) => return Err(CommandError::Unknown { version, kind }),
         })
     }

@@ -5,16 +5,20 @@
 //! keep theirs as long as they like ([`Store::state`]), since the maps share structure. A write wakes exactly the
 //! blocking reads that it concerns ([`Store::watch`]).
 //!
-//! `catalog`, `kv`, `session`, `coordinate` and `txn` hold the writes, `read` the reads, `command` what the log stores,
-//! `persist` the snapshot.
+//! `catalog`, `kv`, `session`, `coordinate`, `query`, `operator` and `txn` hold the writes, `read` the reads, `command`
+//! what the log stores, `persist` the snapshot, `consul` the content of Consul's archives, `restore` how one takes over.
 
 mod catalog;
 pub mod command;
+mod consul;
 mod coordinate;
 mod kv;
 mod machine;
+mod operator;
 mod persist;
+mod query;
 mod read;
+mod restore;
 mod session;
 mod tables;
 mod txn;
@@ -25,8 +29,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::model::{TxnOp, TxnReply};
 
 use command::{Command, Outcome};
+pub use consul::{ArchiveStateError, NotHeld};
 pub use machine::Machine;
 pub use persist::RestoreError;
+pub use restore::RestorePiece;
 use tables::Change;
 pub use tables::{NodeEntry, State};
 pub use watch::{Interest, Topic, Watch};
@@ -69,7 +75,9 @@ impl Store {
 
     fn run(&self, index: u64, unix_millis: u64, command: Command) -> Outcome {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut change = Change::new(&self.state(), index, unix_millis);
+        let state = self.state();
+        let mut change = Change::new(&state, index + state.indexes.offset, unix_millis);
+        let mut everything = false;
         let outcome = match command {
             Command::Register(request) => Outcome::of(change.register(&request)),
             Command::Deregister(request) => {
@@ -83,12 +91,22 @@ impl Store {
                 Outcome::default()
             }
             Command::Txn(ops) => Outcome { txn: Some(change.txn(ops)), ..Outcome::default() },
+            Command::Query(request) => Outcome::of_text(change.query(&request.op, request.query)),
+            Command::Autopilot(request) => Outcome::of_bool(Ok(change.autopilot(request.config, request.cas))),
+            Command::Restore(piece) => {
+                let done = change.restore(piece);
+                everything = done == Ok(true);
+                Outcome::of_bool(done)
+            }
         };
         let failed = outcome.txn.as_ref().is_some_and(|reply| reply.errors.is_some());
         if outcome.error.is_empty() && !failed {
             let touched = std::mem::take(&mut change.touched);
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(change.state);
-            self.watches.wake(touched);
+            match everything {
+                true => self.watches.wake_all(),
+                false => self.watches.wake(touched),
+            }
         }
         outcome
     }

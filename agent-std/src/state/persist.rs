@@ -16,9 +16,14 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::tables::{Indexes, Name, NodeEntry, State, Tombstone, fold};
+use super::{
+    RestorePiece,
+    tables::{Indexes, Name, NodeEntry, State, Tombstone, fold},
+};
 use crate::{
-    model::{DirEntry, HealthCheck, Node, NodeCoordinate, NodeService, Session},
+    model::{
+        AutopilotConfig, DirEntry, HealthCheck, Node, NodeCoordinate, NodeService, Octets, PreparedQuery, Session,
+    },
     rpc::codec,
 };
 
@@ -34,6 +39,9 @@ const KEY: u8 = 4;
 const TOMBSTONE: u8 = 5;
 const SESSION: u8 = 6;
 const LOCK_DELAY: u8 = 7;
+const QUERY: u8 = 8;
+const AUTOPILOT: u8 = 9;
+const STAGED: u8 = 10;
 
 /// A snapshot cannot be taken over. The store is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +70,14 @@ pub enum RestoreError {
     Record(#[from] codec::Error),
 }
 
+/// A node with all that is on it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct NodeRecord {
-    node: Node,
-    services: Vec<NodeService>,
-    checks: Vec<HealthCheck>,
-    coordinates: Vec<NodeCoordinate>,
+pub(super) struct NodeRecord {
+    pub node: Node,
+    pub services: Vec<NodeService>,
+    pub checks: Vec<HealthCheck>,
+    pub coordinates: Vec<NodeCoordinate>,
 }
 
 impl State {
@@ -97,6 +106,14 @@ impl State {
         self.tombstones.iter().try_for_each(|(key, tombstone)| out.record(TOMBSTONE, &(&**key, tombstone)))?;
         self.sessions.values().try_for_each(|session| out.record(SESSION, &**session))?;
         self.lock_delays.iter().try_for_each(|(key, until)| out.record(LOCK_DELAY, &(&**key, until)))?;
+        self.queries.values().try_for_each(|query| out.record(QUERY, &**query))?;
+        self.autopilot.iter().try_for_each(|config| out.record(AUTOPILOT, &**config))?;
+        let staged = self.staged.iter().flat_map(|staged| staged.pieces.iter().map(|octets| (&staged.id, octets)));
+        for (number, (id, octets)) in staged.enumerate() {
+            let octets = Octets(octets.to_vec());
+            let piece = RestorePiece { id: id.clone(), number: number as u64, last: false, octets };
+            out.record(STAGED, &piece)?;
+        }
         let crc = out.crc.clone().finalize();
         out.head(END, 4)?;
         out.octets(&crc.to_be_bytes())
@@ -168,64 +185,89 @@ fn take(state: &mut State, kind: u8, body: &[u8]) -> Result<(), RestoreError> {
     }
     match kind {
         INDEXES => state.indexes = body_of::<Indexes>(body)?,
-        NODE => take_node(state, body_of(body)?),
+        NODE => state.load_node(body_of(body)?),
         SERVICE_INDEX => {
             let (name, index): (String, u64) = body_of(body)?;
-            if let Some(entry) = state.services.get_mut(name.as_str()) {
-                Arc::make_mut(entry).index = index;
-            }
+            state.load_service_index(&name, index);
         }
-        KEY => {
-            let entry: DirEntry = body_of(body)?;
-            let key: Name = entry.key.as_str().into();
-            if !entry.session.is_empty() {
-                let mut keys = state.held.get(entry.session.as_str()).cloned().unwrap_or_default();
-                keys.insert(Arc::clone(&key));
-                state.held.insert(entry.session.as_str().into(), keys);
-            }
-            state.kv.insert(key, Arc::new(entry));
-        }
+        KEY => state.load_key(body_of(body)?),
         TOMBSTONE => {
             let (key, tombstone): (String, Tombstone) = body_of(body)?;
             state.tombstones.insert(key.into(), tombstone);
         }
-        SESSION => {
-            let session: Session = body_of(body)?;
-            let id: Name = session.id.as_str().into();
-            if let Some(entry) = state.nodes.get_mut(&fold(&session.node)) {
-                Arc::make_mut(entry).sessions.insert(Arc::clone(&id));
-            }
-            state.sessions.insert(id, Arc::new(session));
-        }
+        SESSION => state.load_session(body_of(body)?),
         LOCK_DELAY => {
             let (key, until): (String, u64) = body_of(body)?;
             state.lock_delays.insert(key.into(), until);
+        }
+        QUERY => {
+            let query: PreparedQuery = body_of(body)?;
+            state.queries.insert(query.id.as_str().into(), Arc::new(query));
+        }
+        AUTOPILOT => state.autopilot = Some(Arc::new(body_of::<AutopilotConfig>(body)?)),
+        STAGED => {
+            let piece: RestorePiece = body_of(body)?;
+            let staged = Arc::make_mut(state.staged.get_or_insert_default());
+            staged.id = piece.id;
+            staged.pieces.push(piece.octets.0.into());
         }
         kind => return Err(RestoreError::Unknown { version: VERSION, kind }),
     }
     Ok(())
 }
 
-fn take_node(state: &mut State, record: NodeRecord) {
-    let key = fold(&record.node.node);
-    for service in &record.services {
-        let mut entry = state.services.get(&fold(&service.service)).map(|entry| (**entry).clone()).unwrap_or_default();
-        entry.instances.insert((Arc::clone(&key), service.id.as_str().into()));
-        state.services.insert(fold(&service.service), Arc::new(entry));
+/// One record after the other into empty tables: what refers to another comes after it.
+impl State {
+    /// A node with all that is on it.
+    pub(super) fn load_node(&mut self, record: NodeRecord) {
+        let key = fold(&record.node.node);
+        for service in &record.services {
+            let mut entry =
+                self.services.get(&fold(&service.service)).map(|entry| (**entry).clone()).unwrap_or_default();
+            entry.instances.insert((Arc::clone(&key), service.id.as_str().into()));
+            self.services.insert(fold(&service.service), Arc::new(entry));
+        }
+        if !record.node.id.is_empty() {
+            self.node_ids.insert(fold(&record.node.id), Arc::clone(&key));
+        }
+        let entry = NodeEntry {
+            node: Arc::new(record.node),
+            services: record.services.into_iter().map(|s| (Name::from(s.id.as_str()), Arc::new(s))).collect(),
+            checks: record.checks.into_iter().map(|c| (Name::from(c.check_id.as_str()), Arc::new(c))).collect(),
+            coordinates: record
+                .coordinates
+                .into_iter()
+                .filter_map(|c| Some((Name::from(c.segment), Arc::new(c.coord?))))
+                .collect(),
+            ..NodeEntry::default()
+        };
+        self.nodes.insert(key, Arc::new(entry));
     }
-    if !record.node.id.is_empty() {
-        state.node_ids.insert(fold(&record.node.id), Arc::clone(&key));
+
+    /// A service's own index.
+    pub(super) fn load_service_index(&mut self, name: &str, index: u64) {
+        if let Some(entry) = self.services.get_mut(name) {
+            Arc::make_mut(entry).index = index;
+        }
     }
-    let entry = NodeEntry {
-        node: Arc::new(record.node),
-        services: record.services.into_iter().map(|s| (Name::from(s.id.as_str()), Arc::new(s))).collect(),
-        checks: record.checks.into_iter().map(|c| (Name::from(c.check_id.as_str()), Arc::new(c))).collect(),
-        coordinates: record
-            .coordinates
-            .into_iter()
-            .filter_map(|c| Some((Name::from(c.segment), Arc::new(c.coord?))))
-            .collect(),
-        ..NodeEntry::default()
-    };
-    state.nodes.insert(key, Arc::new(entry));
+
+    /// A key.
+    pub(super) fn load_key(&mut self, entry: DirEntry) {
+        let key: Name = entry.key.as_str().into();
+        if !entry.session.is_empty() {
+            let mut keys = self.held.get(entry.session.as_str()).cloned().unwrap_or_default();
+            keys.insert(Arc::clone(&key));
+            self.held.insert(entry.session.as_str().into(), keys);
+        }
+        self.kv.insert(key, Arc::new(entry));
+    }
+
+    /// A session.
+    pub(super) fn load_session(&mut self, session: Session) {
+        let id: Name = session.id.as_str().into();
+        if let Some(entry) = self.nodes.get_mut(&fold(&session.node)) {
+            Arc::make_mut(entry).sessions.insert(Arc::clone(&id));
+        }
+        self.sessions.insert(id, Arc::new(session));
+    }
 }

@@ -58,6 +58,7 @@ impl Change {
         self.with_node(&fold(&session.node), |entry| entry.sessions.remove(&id));
         self.state.indexes.sessions = self.index;
         self.touch(Topic::Sessions);
+        self.end_queries_of(&id);
         let Some(keys) = self.state.held.remove(&id) else { return };
         let delay = u64::try_from(session.lock_delay.0 / 1_000_000).unwrap_or(0).min(MAX_LOCK_DELAY_MILLIS);
         self.forget_lock_delays();

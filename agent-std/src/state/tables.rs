@@ -6,7 +6,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use super::watch::Topic;
-use crate::model::{Coordinate, DirEntry, HealthCheck, Node, NodeService, Session};
+use crate::model::{AutopilotConfig, Coordinate, DirEntry, HealthCheck, Node, NodeService, PreparedQuery, Session};
 
 /// Shared text: cloning a path of the maps must not copy names.
 pub(super) type Name = Arc<str>;
@@ -28,6 +28,11 @@ pub(super) struct Indexes {
     pub kv: u64,
     pub sessions: u64,
     pub coordinates: u64,
+    pub queries: u64,
+    /// What is added to raft's index, so that after restoring an archive with greater indexes they still grow.
+    pub offset: u64,
+    /// The index at which an archive was restored last; 0: never.
+    pub restored: u64,
 }
 
 /// A node and all that is on it.
@@ -76,6 +81,20 @@ pub struct State {
     pub(super) held: OrdMap<Name, OrdSet<Name>>,
     /// Until when, by the leader's clock in Unix milliseconds, a key cannot be locked after its session's end.
     pub(super) lock_delays: OrdMap<Name, u64>,
+    /// Prepared queries by id.
+    pub(super) queries: OrdMap<Name, Arc<PreparedQuery>>,
+    /// None: the defaults.
+    pub(super) autopilot: Option<Arc<AutopilotConfig>>,
+    /// Pieces of an archive that is being restored.
+    pub(super) staged: Option<Arc<Staged>>,
+}
+
+/// Pieces of an archive under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Staged {
+    /// Which restore they belong to.
+    pub id: String,
+    pub pieces: Vec<Arc<[u8]>>,
 }
 
 /// The next state while a command makes it, and what it touched.

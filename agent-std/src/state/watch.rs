@@ -27,6 +27,8 @@ pub enum Topic {
     Sessions,
     /// Any coordinate.
     Coordinates,
+    /// Any prepared query.
+    Queries,
 }
 
 /// What a blocking read waits for.

@@ -198,7 +198,7 @@ impl Host for Thermometer {
             Event::Finished { .. } => log!(info, "command finished"),
             Event::Lagged => log!(warn, "events were lost"),
             Event::User { name, .. } => log!(info, "event {=str}", *name),
-            Event::Local => {}
+            Event::Answer { .. } | Event::Keys | Event::Local => {}
         }
     }
 }

@@ -205,3 +205,37 @@ fn health_index(server: &Agent, node: &str) -> Result<u64> {
     let row = list(&checks).iter().find(|check| text(check, "CheckID") == "serfHealth");
     row.and_then(|row| row["ModifyIndex"].as_u64()).ok_or_else(|| format!("no serfHealth in {checks}").into())
 }
+
+/// Comes back after a crash without being told where to; after a leave only when its configuration says so.
+///
+/// # Errors
+///
+/// What was not as it must be.
+pub fn finds_back(kind: Kind, rejoin: bool) -> Result<()> {
+    let network = Network::free(2)?;
+    let mut server = Agent::start(network, 1, Kind::Consul, Role::Server(1), &json!({}))?;
+    let settings = json!({ "retry_join": [], "rejoin_after_leave": rejoin });
+    let mut subject = Agent::start(network, 2, kind, Role::Client(1), &settings)?;
+    server.ready()?;
+    wait::until("the subject to join", SETTLE, || {
+        subject.http.put(&format!("/v1/agent/join/{}", server.gossip()), "")
+    })?;
+    wait::until("the subject in the pool", SETTLE, || server.sees(&subject.name, Status::Alive))?;
+    let data = subject.data("serf/local.snapshot");
+    wait::until("the member on its disk", SETTLE, || {
+        let text = std::fs::read_to_string(&data)?;
+        wait::check(text.contains(&format!("alive: {} ", server.name)), || text)
+    })?;
+    subject.kill()?;
+    wait::until("the subject's failure", SETTLE, || server.sees(&subject.name, Status::Failed))?;
+    subject.restart()?;
+    wait::until("the subject's return", SETTLE, || server.sees(&subject.name, Status::Alive))?;
+    subject.terminate()?;
+    wait::until("the subject's leave", SETTLE, || server.sees(&subject.name, Status::Left))?;
+    subject.restart()?;
+    if rejoin {
+        return wait::until("its return after the leave", SETTLE, || server.sees(&subject.name, Status::Alive));
+    }
+    wait::until("its API", SETTLE, || subject.sees(&subject.name, Status::Alive))?;
+    wait::holds("staying away after a leave", Duration::from_secs(5), || server.sees(&subject.name, Status::Left))
+}

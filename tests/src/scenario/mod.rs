@@ -2,9 +2,11 @@
 //! that the scenario is right, with ours that we are.
 
 pub mod join;
+pub mod keys;
 pub mod kill;
 pub mod pool;
 pub mod rpc;
+pub mod snapshot;
 
 /// A gossip key for the scenarios that encrypt, 16 octets in base64.
 pub const KEY: &str = "ICEiIyQlJicoKSorLC0uLw==";

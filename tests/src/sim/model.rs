@@ -43,7 +43,7 @@ pub trait Machine {
     fn poll(&mut self) -> Work<Self>;
 }
 
-/// One piece of work of a machine; the core's `PoolOutput` with nothing borrowed.
+/// One piece of work of a machine; the core's `Output` with nothing borrowed.
 #[derive(Debug)]
 pub enum Work<M: Machine + ?Sized> {
     /// Send a datagram.

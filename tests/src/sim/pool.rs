@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use agent_core::{
-    agent::{Outcome, StreamId, StreamInput, Target},
+    agent::{Event as Told, Outcome, Output, StreamId, StreamInput, Target},
     config::PoolConfig,
     membership::{BroadcastSlot, MemberSlot},
     pool::{
-        DATAGRAM_MIN, DEFLATE, INFLATE_MIN, MAX_DATAGRAM, MemberChange, MemberStatus, Pool, PoolOutput, PoolRegions,
-        Queues, RelaySlot, StreamSlot,
+        DATAGRAM_MIN, DEFLATE, INFLATE_MIN, MAX_DATAGRAM, MemberChange, MemberStatus, Pool, PoolRegions, Queues,
+        RelaySlot, StreamSlot,
     },
     serf::{EventSlot, IntentSlot, SeenSlot},
     time::Instant,
@@ -126,13 +126,15 @@ impl Machine for Member<'_> {
     fn poll(&mut self) -> Work<Self> {
         let mut buffer = [0; MAX_DATAGRAM];
         match self.0.poll_output(&mut buffer) {
-            PoolOutput::Transmit { to, len } => Work::Transmit(to, buffer[..len].to_vec()),
-            PoolOutput::Connect { id, to: Target::Address(to), timeout } => Work::Connect(id, to, timeout),
-            PoolOutput::Connect { .. } | PoolOutput::Resolve { .. } => panic!("seeds of the simulation are addresses"),
-            PoolOutput::Writable { id } => Work::Writable(id),
-            PoolOutput::Resume { id } => Work::Resume(id),
-            PoolOutput::Close { id } => Work::Close(id),
-            PoolOutput::Member(event) => Work::Event(match node(event.member.name) {
+            Output::Transmit { to, len, .. } => Work::Transmit(to, buffer[..len].to_vec()),
+            Output::Connect { id, to: Target::Address(to), timeout, .. } => Work::Connect(id, to, timeout),
+            Output::Connect { .. } | Output::Resolve { .. } | Output::RunCheck { .. } => {
+                panic!("seeds of the simulation are addresses, and a pool has no checks")
+            }
+            Output::Writable { id } => Work::Writable(id),
+            Output::Resume { id } => Work::Resume(id),
+            Output::Close { id } => Work::Close(id),
+            Output::Event(Told::Member(event)) => Work::Event(match node(event.member.name) {
                 Some(member) => Event::Member {
                     change: event.change,
                     member,
@@ -141,12 +143,14 @@ impl Machine for Member<'_> {
                 },
                 None => Event::Stranger,
             }),
-            PoolOutput::User { name, .. } => Work::Event(Event::User(name.into())),
-            PoolOutput::Finished { outcome: Outcome::Joined(count), .. } => Work::Event(Event::Joined(count > 0)),
-            PoolOutput::Finished { outcome: Outcome::Failed(_), .. } => Work::Event(Event::Joined(false)),
-            PoolOutput::Finished { outcome: Outcome::Ok, .. } => Work::Event(Event::Left),
-            PoolOutput::Lagged => Work::Event(Event::Lagged),
-            PoolOutput::Wait { until, .. } => Work::Wait(until),
+            Output::Event(Told::User { name, .. }) => Work::Event(Event::User(name.into())),
+            Output::Event(Told::Finished { outcome: Outcome::Joined(count), .. }) => {
+                Work::Event(Event::Joined(count > 0))
+            }
+            Output::Event(Told::Finished { outcome: Outcome::Failed(_), .. }) => Work::Event(Event::Joined(false)),
+            Output::Event(Told::Finished { outcome: Outcome::Ok, .. }) => Work::Event(Event::Left),
+            Output::Event(Told::Lagged | Told::Local | Told::Keys | Told::Answer { .. }) => Work::Event(Event::Lagged),
+            Output::Wait { until, .. } => Work::Wait(until),
         }
     }
 }

@@ -74,14 +74,14 @@ impl Target {
         let mut buf = [0; MAX_DATAGRAM];
         for _ in 0..5_000 {
             match self.pool.poll_output(&mut buf) {
-                PoolOutput::Wait { .. } => return,
-                PoolOutput::Transmit { len, .. } => assert!(len <= 1_472),
-                PoolOutput::Connect { id, .. } => {
+                Output::Wait { .. } => return,
+                Output::Transmit { len, .. } => assert!(len <= 1_472),
+                Output::Connect { id, .. } => {
                     self.pool.handle_stream(self.now, id, StreamInput::Failed);
                 }
-                PoolOutput::Writable { id } => while self.pool.fill_stream(self.now, id, &mut [0; 512]) > 0 {},
-                PoolOutput::Resolve { ticket, .. } => self.pool.handle_resolved(self.now, ticket, &[]),
-                PoolOutput::Member(event) => assert!(!event.member.name.is_empty()),
+                Output::Writable { id } => while self.pool.fill_stream(self.now, id, &mut [0; 512]) > 0 {},
+                Output::Resolve { ticket, .. } => self.pool.handle_resolved(self.now, ticket, &[]),
+                Output::Event(agent::Event::Member(event)) => assert!(!event.member.name.is_empty()),
                 _ => {}
             }
         }
@@ -112,7 +112,7 @@ impl Target {
             None => &mut ping[13..13 + len],
         };
         self.pool.handle_datagram(self.now, "10.9.9.9:7".parse().unwrap(), data);
-        let answered = matches!(self.pool.poll_output(&mut buf), PoolOutput::Transmit { to, .. } if to.port() == 7);
+        let answered = matches!(self.pool.poll_output(&mut buf), Output::Transmit { to, .. } if to.port() == 7);
         // A pool that leaves goes on answering too.
         assert!(answered, "a ping stayed unanswered");
         self.rest();
@@ -168,13 +168,13 @@ fn a_second_push_pull_waits_for_the_first_and_is_read_too() {
     let mut resumed = false;
     loop {
         match pool.poll_output(&mut buf) {
-            PoolOutput::Wait { .. } => break,
-            PoolOutput::Resume { id } => {
+            Output::Wait { .. } => break,
+            Output::Resume { id } => {
                 assert_eq!(id, second);
                 resumed = true;
                 pool.handle_stream(now, second, StreamInput::Data(&state[taken..]));
             }
-            PoolOutput::Writable { id } => while pool.fill_stream(now, id, &mut [0; 100]) > 0 {},
+            Output::Writable { id } => while pool.fill_stream(now, id, &mut [0; 100]) > 0 {},
             _ => {}
         }
     }

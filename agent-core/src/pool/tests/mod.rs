@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    agent::StreamInput,
+    agent::{StreamId, StreamInput, Target},
     membership::{BroadcastSlot, MemberSlot},
     serf::{EventSlot, IntentSlot, SeenSlot},
-    wire::crypt::Key,
+    time::Duration,
+    wire::{crypt::Key, push_pull::Clocks},
 };
 
 /// Memory of one pool, from the heap.
@@ -150,12 +151,12 @@ impl World {
         let mut buf = [0; MAX_DATAGRAM];
         let now = self.now;
         match self.pools[at].poll_output(&mut buf) {
-            PoolOutput::Wait { .. } => return false,
-            PoolOutput::Transmit { to, len } => {
+            Output::Wait { .. } => return false,
+            Output::Transmit { to, len, .. } => {
                 assert!(len <= 1472);
                 self.datagrams.push((address(at), to, buf[..len].to_vec()));
             }
-            PoolOutput::Connect { id, to, .. } => {
+            Output::Connect { id, to, .. } => {
                 let Target::Address(to) = to else { panic!("gossip connects to addresses") };
                 let there = self.owner(to);
                 let accepted =
@@ -171,7 +172,7 @@ impl World {
                     }
                 }
             }
-            PoolOutput::Writable { id } => loop {
+            Output::Writable { id } => loop {
                 let mut piece = [0; 77];
                 let len = self.pools[at].fill_stream(now, id, &mut piece);
                 if len == 0 {
@@ -182,26 +183,34 @@ impl World {
                     assert_eq!(taken, len, "nothing waits in a perfect network");
                 }
             },
-            PoolOutput::Resume { .. } => {}
-            PoolOutput::Close { id } => {
+            Output::Resume { .. } => {}
+            Output::Close { id } => {
                 if let Some((there, other)) = self.links.remove(&(at, id)) {
                     self.links.remove(&(there, other));
                     self.pools[there].handle_stream(now, other, StreamInput::Eof);
                 }
             }
-            PoolOutput::Resolve { ticket, name } => {
+            Output::Resolve { ticket, name } => {
                 let found = name.strip_prefix("node-").and_then(|n| n.parse().ok()).map(|n| address(n).ip());
                 let found: Vec<IpAddr> = found.into_iter().collect();
                 self.pools[at].handle_resolved(now, ticket, &found);
             }
-            PoolOutput::Member(event) => {
+            Output::Event(agent::Event::Member(event)) => {
                 self.log.push((at, format!("{:?} {}", event.change, event.member.name)));
             }
-            PoolOutput::User { name, payload, .. } => {
+            Output::Event(agent::Event::User { name, payload, .. }) => {
                 self.log.push((at, format!("event {name} {}", String::from_utf8_lossy(payload))));
             }
-            PoolOutput::Finished { outcome, .. } => self.log.push((at, format!("finished {outcome:?}"))),
-            PoolOutput::Lagged => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Finished { outcome, .. }) => {
+                self.log.push((at, format!("finished {outcome:?}")))
+            }
+            Output::Event(agent::Event::Lagged) => self.log.push((at, "lagged".into())),
+            Output::Event(agent::Event::Answer { from, payload, .. }) => {
+                let said = payload.map_or("ack".to_owned(), |octets| String::from_utf8_lossy(octets).into_owned());
+                self.log.push((at, format!("answer {from} {said}")));
+            }
+            Output::Event(agent::Event::Keys) => self.log.push((at, "keys".into())),
+            Output::Event(agent::Event::Local) | Output::RunCheck { .. } => panic!("a pool has no checks"),
         }
         true
     }
@@ -357,6 +366,78 @@ fn who_comes_later_hears_of_old_events_if_it_wants_to() {
     assert_eq!(heard(2), [""; 0], "it asked for no old ones, now or later");
     assert_eq!(heard(3), numbers(8));
     assert_eq!(world.pools[0].stats().events_dropped, 8);
+}
+
+#[test]
+fn everybody_answers_a_query_once() {
+    let mut world = joined(6, encrypted);
+    world.log.clear();
+    world.pools[2].query(world.now, "_serf_ping", &[], true).unwrap();
+    world.run(Duration::from_secs(10));
+    let mut log: Vec<String> = world.log.iter().map(|(at, what)| format!("{at} {what}")).collect();
+    // Ourselves at once, the others as they hear of it, and the end when no more can come.
+    assert_eq!((log[0].as_str(), log[6].as_str()), ("2 answer node-2 ack", "2 finished Ok"), "{log:?}");
+    log.sort();
+    log.dedup();
+    assert_eq!(log.len(), 7);
+    assert!(world.pools[2].query(world.now, "q", &[0; 1100], false).is_err());
+    world.log.clear();
+    for _ in 0..10 {
+        world.pools[2].query(world.now, "q", &[], false).unwrap();
+    }
+    // Agents do not answer what they do not know.
+    world.run(Duration::from_secs(10));
+    let ends = |how: &str| world.log.iter().filter(|(at, what)| *at == 2 && what == how).count();
+    assert_eq!((ends("finished Failed(\"later queries took its place\")"), ends("finished Ok")), (2, 8));
+    assert_eq!(world.log.len(), 10, "{:?}", world.log);
+}
+
+#[test]
+fn keys_are_rotated_everywhere() {
+    let mut world = joined(4, encrypted);
+    world.log.clear();
+    let (old, new) = ([7; 32], [9; 16]);
+    for (name, key) in [("_serf_install-key", &new[..]), ("_serf_use-key", &new), ("_serf_remove-key", &old)] {
+        let mut payload = [0; 64];
+        let mut w = Writer::new(&mut payload);
+        crate::wire::serf::emit_key_request(&mut w, key);
+        let len = w.len();
+        world.pools[1].query(world.now, name, &payload[..len], false).unwrap();
+        world.run(Duration::from_secs(5));
+    }
+    assert!(world.pools.iter().all(|pool| pool.keys() == [Key::new(&new).unwrap()]));
+    assert_eq!(world.log.iter().filter(|(_, what)| what == "keys").count(), 3 * 4);
+    assert_eq!(world.log.iter().filter(|(at, what)| *at == 1 && what.starts_with("answer")).count(), 3 * 4);
+    world.run(Duration::from_secs(60));
+    assert!(world.all_see(4, MemberStatus::Alive));
+}
+
+#[test]
+fn a_restart_with_its_clocks_goes_on_where_it_was() {
+    let mut world = joined(3, |_, _| {});
+    for number in [b"1", b"2"] {
+        world.pools[0].user_event(world.now, "old", number, false).unwrap();
+        world.run(Duration::from_secs(3));
+    }
+    let (member, event, query) = world.pools[2].clocks();
+    world.up[2] = false;
+    world.run(Duration::from_secs(30));
+    world.pools[0].user_event(world.now, "missed", b"3", false).unwrap();
+    world.log.clear();
+    let mut config = config(2);
+    config.clocks = Clocks { member: member - 1, event: event - 1, query: query - 1 };
+    world.pools[2] = World::start(config, 99, world.now);
+    world.up[2] = true;
+    assert_eq!(world.pools[2].clocks().1, event);
+    world.pools[2].join(world.now, "node-1", false).unwrap();
+    world.run(Duration::from_secs(10));
+    let heard: Vec<&str> = world
+        .log
+        .iter()
+        .filter(|(at, what)| *at == 2 && what.starts_with("event"))
+        .map(|(_, what)| &what[..])
+        .collect();
+    assert_eq!(heard, ["event missed 3"]);
 }
 
 #[test]

@@ -44,6 +44,7 @@ async fn options_reach_the_servers() {
         ("?dc=dc9", json!({"Datacenter": "dc9"})),
         ("?tag=a&tag=b", json!({"ServiceTags": ["a", "b"], "TagFilter": true, "Datacenter": "dc1"})),
         ("?node-meta=k:v", json!({"NodeMetaFilters": {"k": "v"}})),
+        ("?filter=Service.Port==80", json!({"Filter": "Service.Port==80"})),
         ("?near=_agent", json!({"Source": {"Datacenter": "dc1", "Node": "n1", "Segment": "", "Ip": ""}})),
     ] {
         assert_eq!(bench.get(&format!("/v1/health/service/web{query}")).await.status, 200, "{query}");
@@ -58,7 +59,6 @@ async fn options_reach_the_servers() {
         ("?max_stale=x", "Invalid max_stale value \"x\""),
         ("?stale&consistent", "Cannot specify ?stale with ?consistent, conflicting semantics."),
         ("?cached&consistent", "Cannot specify ?cached with ?consistent, conflicting semantics."),
-        ("?filter=a", "?filter is not implemented yet by lictor: filter in the client"),
         ("?passing=maybe", "Invalid value for ?passing"),
     ] {
         let answer = bench.get(&format!("/v1/health/service/web{query}")).await;
@@ -187,4 +187,97 @@ async fn registrations_and_lists() {
         let answer = bench.get(target).await;
         assert_eq!((answer.status, answer.body.as_str()), (400, why));
     }
+}
+
+#[tokio::test]
+async fn transactions() {
+    let bench = Bench::start().await;
+    let results = json!([{"KV": {"Key": "a", "CreateIndex": 3, "ModifyIndex": 3}}]);
+    bench.cluster.answer("Txn.Apply", Ok(json!({"Results": results, "Errors": null})));
+    bench.cluster.answer("Txn.Read", Ok(json!({"Results": null, "Errors": [{"OpIndex": 0, "What": "no"}]})));
+    let answer = bench.put("/v1/txn", r#"[{"kv": {"verb": "cas", "Key": "a", "Value": "MQ==", "Index": 7}}]"#).await;
+    assert_eq!((answer.status, &answer.json()["Results"][0]["KV"]["Key"]), (200, &json!("a")));
+    let (method, args) = bench.cluster.last();
+    let entry = &args["Ops"][0]["KV"]["DirEnt"];
+    assert_eq!((method, &entry["Value"], &entry["ModifyIndex"]), ("Txn.Apply", &json!("1"), &json!(7)));
+
+    let answer = bench.put("/v1/txn", &json!([{"KV": {"Verb": "get", "Key": "a"}}])).await;
+    assert_eq!((answer.status, bench.cluster.last().0), (409, "Txn.Read"));
+    assert_eq!(answer.json()["Errors"][0]["What"], "no");
+    assert_eq!((answer.header("x-consul-knownleader"), answer.header("x-consul-index")), ("false", ""));
+
+    let answer = bench.put("/v1/txn", "{").await;
+    assert_eq!((answer.status, answer.body.as_str()), (400, "Failed to parse body: unexpected EOF"));
+    let many = json!(vec![json!({"KV": {"Verb": "get", "Key": "a"}}); 65]);
+    let answer = bench.put("/v1/txn", &many).await;
+    assert_eq!((answer.status, answer.body.as_str()), (413, "Transaction contains too many operations (65 > 64)"));
+}
+
+#[tokio::test]
+async fn a_refused_read_has_index_headers_and_a_key_has_not() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("Catalog.ListNodes", Err(RpcError::endpoint("No path to datacenter")));
+    bench.cluster.answer("KVS.Get", Err(RpcError::endpoint("No path to datacenter")));
+    let answer = bench.get("/v1/catalog/nodes?dc=x").await;
+    assert_eq!((answer.status, answer.header("x-consul-index")), (500, "1"));
+    assert_eq!(bench.get("/v1/kv/a?dc=x").await.header("x-consul-index"), "");
+}
+
+#[tokio::test]
+async fn an_answer_older_than_max_stale_is_asked_again_at_the_leader() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("Catalog.ListNodes", Ok(json!({"Index": 1, "LastContact": 6_000_000_000_u64})));
+    bench.cluster.answer("Catalog.ListNodes", Ok(json!({"Index": 2, "LastContact": 0})));
+    let answer = bench.get("/v1/catalog/nodes?max_stale=5s").await;
+    assert_eq!((answer.header("x-consul-index"), answer.header("x-consul-lastcontact")), ("2", "0"));
+    let calls = bench.cluster.calls.lock().unwrap().clone();
+    let stale: Vec<_> = calls.iter().map(|(_, args)| args["AllowStale"] == json!(true)).collect();
+    assert_eq!(stale, [true, false]);
+}
+
+#[tokio::test]
+async fn operator_answers() {
+    let bench = Bench::start().await;
+    let server = json!({"ID": "i", "Name": "s1", "SerfStatus": 1, "LastContact": 5_000_000, "Healthy": true});
+    bench.cluster.answer("Operator.ServerHealth", Ok(json!({"Healthy": false, "Servers": [server]})));
+    let answer = bench.get("/v1/operator/autopilot/health").await;
+    let row = &answer.json()["Servers"][0];
+    assert_eq!((answer.status, &row["SerfStatus"], &row["LastContact"]), (429, &json!("alive"), &json!("5ms")));
+    for (query, why) in [
+        ("", "Bad request: Must specify either ?id with the server's ID or ?address with IP:port of peer to remove"),
+        ("?id=a&address=b", "Bad request: Must specify only one of ?id or ?address"),
+    ] {
+        let answer = bench.send("DELETE", &format!("/v1/operator/raft/peer{query}"), "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (400, why));
+    }
+    bench.cluster.answer("Operator.AutopilotSetConfiguration", Ok(json!(false)));
+    let body = json!({"cleanupDeadServers": true, "LastContactThreshold": "1s"});
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration", &body).await.body, "true");
+    let (_, args) = bench.cluster.last();
+    assert_eq!(args["Config"]["LastContactThreshold"], json!(1_000_000_000));
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration?cas=7", &body).await.body, "false");
+    assert_eq!(bench.put("/v1/operator/autopilot/configuration?cas=x", &body).await.status, 400);
+}
+
+#[tokio::test]
+async fn prepared_queries() {
+    let bench = Bench::start().await;
+    bench.cluster.answer("PreparedQuery.Apply", Ok(json!("uuid")));
+    let answer = bench.send("POST", "/v1/query", r#"{"name": "q", "Service": {"service": "web"}}"#).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"ID": "uuid"})));
+    assert_eq!(bench.cluster.last().1["Query"]["Service"]["Service"], "web");
+    assert_eq!(bench.put("/v1/query/uuid", &json!({"Name": "q"})).await.body, "");
+    assert_eq!(
+        (&bench.cluster.last().1["Op"], &bench.cluster.last().1["Query"]["ID"]),
+        (&json!("update"), &json!("uuid"))
+    );
+    bench.cluster.answer("PreparedQuery.Execute", Err(RpcError::endpoint("rpc error making call: Query not found")));
+    let answer = bench.get("/v1/query/a/b/execute").await;
+    assert_eq!((answer.status, answer.body.as_str()), (404, "rpc error making call: Query not found"));
+    assert_eq!(bench.cluster.last().1["QueryIDOrName"], "a/b");
+    let answer = bench.get("/v1/query/a/execute?limit=x").await;
+    assert_eq!((answer.status, answer.body.as_str()), (500, "Bad limit: strconv.Atoi: parsing \"x\": invalid syntax"));
+    let answer = bench.send("OPTIONS", "/v1/query/a/explain", "").await;
+    assert_eq!((answer.header("allow"), answer.body.as_str()), ("OPTIONS,GET", "{}"));
+    assert_eq!(bench.send("PUT", "/v1/query/a/explain", "").await.header("allow"), "GET");
 }

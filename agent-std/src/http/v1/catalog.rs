@@ -6,7 +6,7 @@ use super::{Api, Ask, Reply, Result, named};
 use crate::{
     http::{
         body,
-        read::{node_meta, shown},
+        read::{node_meta, shown, uncached},
     },
     model::{
         DcRequest, DeregisterRequest, Empty, NodeRequest, NodeServiceListReply, NodeServicesReply, NodesReply,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Names in a registration; zero stands for what is taken as it is.
-fn registration() -> Value {
+pub(super) fn registration() -> Value {
     let check = json!({
         "Node": 0, "CheckID": 0, "Name": 0, "Status": 0, "Notes": 0, "Output": 0, "ServiceID": 0, "ServiceName": 0,
         "ServiceTags": 0, "Type": 0, "CreateIndex": 0, "ModifyIndex": 0,
@@ -87,7 +87,7 @@ pub(super) async fn services(api: &Api, ask: &Ask) -> Result {
     for tags in services.values_mut() {
         tags.get_or_insert_default();
     }
-    Ok(shown(ask, &services, &reply.meta))
+    Ok(uncached(ask, shown(ask, &services, &reply.meta)))
 }
 
 /// A read about one service, with `?tag=`, `?near=` and `?node-meta=`.
@@ -112,7 +112,7 @@ pub(super) async fn service(api: &Api, ask: &Ask) -> Result {
     for instance in &mut found {
         instance.for_json();
     }
-    Ok(shown(ask, &found, &reply.meta))
+    Ok(uncached(ask, shown(ask, &found, &reply.meta)))
 }
 
 pub(super) async fn node(api: &Api, ask: &Ask) -> Result {

@@ -8,6 +8,7 @@ use super::{Api, Ask, HttpError, Reply, Result};
 use crate::{
     config::{load, schema},
     definition::{CheckKind, RawCheck},
+    filter::{Filter, Shape, shape},
     http::body,
 };
 
@@ -19,20 +20,23 @@ pub(super) const SCRIPTS_OFF: &str = "Scripts are disabled on this agent; to ena
                                       'enable_local_script_checks' to true";
 
 pub(super) async fn list(api: &Api, ask: &Ask) -> Result {
-    refuse_filter(ask)?;
+    let filter = filter(ask, &shape::CHECK)?;
     let mut checks = api.local.checks().await;
+    checks.retain(|_, check| filter.as_ref().is_none_or(|filter| filter.matches(check)));
     for check in checks.values_mut() {
         check.for_json();
     }
     Ok(Reply::json(&checks))
 }
 
-/// Local lists have no filters yet either.
-pub(super) fn refuse_filter(ask: &Ask) -> std::result::Result<(), HttpError> {
-    if ask.params.first("filter").is_empty() {
-        return Ok(());
+/// `?filter=` of a list that this agent itself answers.
+pub(super) fn filter(ask: &Ask, shape: &Shape) -> std::result::Result<Option<Filter>, HttpError> {
+    match ask.params.first("filter") {
+        "" => Ok(None),
+        text => Filter::new(text, shape)
+            .map(Some)
+            .map_err(|error| HttpError::new(500, format!("Failed to create boolean expression evaluator: {error}"))),
     }
-    Err(HttpError::bad("?filter is not implemented yet by lictor: filter in the client"))
 }
 
 pub(super) async fn register(api: &Api, ask: &Ask) -> Result {

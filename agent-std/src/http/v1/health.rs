@@ -3,7 +3,7 @@
 use super::{Api, Ask, HttpError, Result, catalog::about, named};
 use crate::{
     cli::goflags::parse_bool,
-    http::read::{node_meta, shown},
+    http::read::{node_meta, shown, uncached},
     model::{CheckServiceNodesReply, ChecksInStateRequest, HealthChecksReply, NodeRequest, PASSING, ServiceRequest},
 };
 
@@ -64,5 +64,5 @@ pub(super) async fn service(api: &Api, ask: &Ask) -> Result {
         instance.service.for_json();
         instance.checks.get_or_insert_default().iter_mut().for_each(|check| check.for_json());
     }
-    Ok(shown(ask, &found, &reply.meta))
+    Ok(uncached(ask, shown(ask, &found, &reply.meta)))
 }

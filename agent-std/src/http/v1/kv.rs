@@ -19,6 +19,11 @@ fn missing(meta: QueryMeta) -> Reply {
     Reply { meta: Some(meta), ..Reply::empty().with_status(404) }
 }
 
+/// Refusals of this family alone come without index headers.
+fn bare(error: HttpError) -> HttpError {
+    HttpError { indexed: false, ..error }
+}
+
 async fn get(api: &Api, ask: &Ask) -> Result {
     let recurse = ask.params.has("recurse");
     if !recurse && ask.rest.is_empty() {
@@ -28,7 +33,8 @@ async fn get(api: &Api, ask: &Ask) -> Result {
     let method = if recurse { "KVS.List" } else { "KVS.Get" };
     let reply: DirEntriesReply = api
         .read(ask, method, |options| KeyRequest { datacenter: datacenter.clone(), key: key.clone(), options })
-        .await?;
+        .await
+        .map_err(bare)?;
     let entries = reply.entries.unwrap_or_default();
     match entries.first() {
         None => Ok(missing(reply.meta)),
@@ -51,7 +57,7 @@ async fn keys(api: &Api, ask: &Ask) -> Result {
         ..KeyListRequest::default()
     };
     let reply: KeysReply =
-        api.read(ask, "KVS.ListKeys", |options| KeyListRequest { options, ..request.clone() }).await?;
+        api.read(ask, "KVS.ListKeys", |options| KeyListRequest { options, ..request.clone() }).await.map_err(bare)?;
     let keys = reply.keys.unwrap_or_default();
     // The root always exists.
     if keys.is_empty() && !ask.rest.is_empty() {
@@ -68,7 +74,8 @@ async fn put(api: &Api, ask: &Ask) -> Result {
     let mut entry = DirEntry {
         key: ask.rest.clone(),
         flags: number(ask, "flags")?,
-        value: Some(Octets(ask.body.to_vec())),
+        // As Consul stores it: nothing, not an empty value.
+        value: (!ask.body.is_empty()).then(|| Octets(ask.body.to_vec())),
         ..DirEntry::default()
     };
     let op = if ask.params.has("cas") {

@@ -6,10 +6,15 @@ mod checks;
 mod coordinate;
 mod event;
 mod health;
+mod keyring;
 mod kv;
+mod operator;
+mod query;
 mod services;
 mod session;
+mod snapshot;
 mod status;
+mod txn;
 
 use super::{
     Api,
@@ -63,6 +68,14 @@ pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
         Endpoint::HealthService => health::service(api, ask).await,
         Endpoint::HealthState => health::state(api, ask).await,
         Endpoint::Kv => kv::call(api, ask).await,
+        Endpoint::Keyring => keyring::call(api, ask).await,
+        Endpoint::AutopilotConfiguration => operator::autopilot_configuration(api, ask).await,
+        Endpoint::AutopilotHealth => operator::autopilot_health(api, ask).await,
+        Endpoint::Queries => query::all(api, ask).await,
+        Endpoint::Query => query::one(api, ask).await,
+        Endpoint::RaftConfiguration => operator::raft_configuration(api, ask).await,
+        Endpoint::RaftPeer => operator::raft_peer(api, ask).await,
+        Endpoint::Snapshot => snapshot::call(api, ask).await,
         Endpoint::SessionCreate => session::create(api, ask).await,
         Endpoint::SessionDestroy => session::destroy(api, ask).await,
         Endpoint::SessionInfo => session::info(api, ask).await,
@@ -71,6 +84,7 @@ pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
         Endpoint::SessionRenew => session::renew(api, ask).await,
         Endpoint::StatusLeader => status::leader(api, ask).await,
         Endpoint::StatusPeers => status::peers(api, ask).await,
+        Endpoint::Txn => txn::call(api, ask).await,
     }
 }
 

@@ -5,12 +5,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Api, Ask, HttpError, Reply, Result,
-    checks::{SCRIPTS_OFF, refuse_filter},
+    checks::{SCRIPTS_OFF, filter},
     enable, maintenance_check,
 };
 use crate::{
     config::{load, schema},
     definition::{CheckKind, RawService},
+    filter::shape,
     http::body,
     model::{CRITICAL, HealthCheck, Map, NodeService, PASSING, ServiceAddress, WARNING, Weights},
     text,
@@ -60,8 +61,10 @@ impl From<NodeService> for Shown {
 }
 
 pub(super) async fn list(api: &Api, ask: &Ask) -> Result {
-    refuse_filter(ask)?;
-    let services: Map<Shown> = api.local.services().await.into_iter().map(|(id, s)| (id, s.into())).collect();
+    let filter = filter(ask, &shape::SERVICE)?;
+    let mut services = api.local.services().await;
+    services.retain(|_, service| filter.as_ref().is_none_or(|filter| filter.matches(service)));
+    let services: Map<Shown> = services.into_iter().map(|(id, service)| (id, service.into())).collect();
     Ok(Reply::json(&services))
 }
 

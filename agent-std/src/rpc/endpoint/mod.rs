@@ -6,10 +6,12 @@ mod coordinate;
 mod health;
 mod internal;
 mod kv;
+mod operator;
 mod query;
 mod session;
 mod sort;
 mod status;
+mod template;
 mod txn;
 
 use std::{sync::Arc, time::Duration};
@@ -79,8 +81,17 @@ pub(super) async fn dispatch(shared: &Arc<Shared>, method: &str, args: &[u8]) ->
         "Internal.NodeDump" => internal::node_dump(call).await,
         "Internal.ServiceDump" => internal::service_dump(call).await,
         "Internal.EventFire" => internal::event_fire(call).await,
+        "PreparedQuery.Apply" => query::apply(call).await,
+        "PreparedQuery.Get" => query::get(call).await,
+        "PreparedQuery.List" => query::list(call).await,
+        "PreparedQuery.Explain" => query::explain(call).await,
         "PreparedQuery.Execute" => query::execute(call).await,
         "PreparedQuery.ExecuteRemote" => query::execute_remote(call).await,
+        "Operator.RaftGetConfiguration" => operator::raft_get_configuration(call).await,
+        "Operator.RaftRemovePeerByAddress" | "Operator.RaftRemovePeerByID" => operator::raft_remove_peer(call).await,
+        "Operator.AutopilotGetConfiguration" => operator::autopilot_get(call).await,
+        "Operator.AutopilotSetConfiguration" => operator::autopilot_set(call).await,
+        "Operator.ServerHealth" => operator::server_health(call).await,
         "Txn.Apply" => txn::apply(call).await,
         "Txn.Read" => txn::read(call).await,
         _ => Err(CallError::Fatal(no_such_method(method))),
@@ -179,15 +190,18 @@ impl<'a> Call<'a> {
         let store = &self.shared.config.store;
         let blocking = options.min_query_index > 0;
         let deadline = Instant::now() + block_time(options);
+        let restored = store.state().restored_index();
         loop {
             // Before reading, so that no change is missed in between.
             let watch = blocking.then(|| store.watch(interests()));
-            let (index, result) = {
+            let (index, result, replaced) = {
                 let state = store.state();
-                query(&Look { state: &state, shared: self.shared, token: &options.token })?
+                let (index, result) = query(&Look { state: &state, shared: self.shared, token: &options.token })?;
+                (index, result, state.restored_index() != restored)
             };
             let index = index.max(1);
-            let Some(mut watch) = watch.filter(|_| index <= options.min_query_index) else {
+            // After a restore the result may be another one although its index is lower.
+            let Some(mut watch) = watch.filter(|_| index <= options.min_query_index && !replaced) else {
                 return Ok((index, result));
             };
             tokio::select! {
@@ -325,7 +339,8 @@ reads!(
     EventFireRequest,
     TxnReadRequest,
     QueryExecuteRequest,
-    QueryExecuteRemoteRequest
+    QueryExecuteRemoteRequest,
+    QuerySpecificRequest
 );
 writes!(RegisterRequest, DeregisterRequest, KvsRequest, SessionRequest, CoordinateRequest, TxnRequest);
 with_meta!(
@@ -339,6 +354,7 @@ with_meta!(
     DirEntriesReply,
     KeysReply,
     SessionsReply,
+    QueriesReply,
     CoordinatesReply,
     NodeDumpReply by NODE_INFO in dump
 );

@@ -1,13 +1,133 @@
-//! `PreparedQuery`: no stored queries yet, but anybody may send one along (rpc spec §9: our devices' look-up).
+//! `PreparedQuery` (http spec §9). Anybody may also send a query along instead of storing it: our devices' look-up (rpc
+//! spec §9). Other datacenters are not asked yet: a query that finds nothing here answers with nothing.
 
 use rand::seq::SliceRandom as _;
 
-use super::*;
+use super::{template, *};
+use crate::text::{parse_duration, uuid};
+
+const NOT_FOUND: &str = "Query not found";
+
+pub(super) async fn apply(call: Call<'_>) -> Answer {
+    let args: &QueryRequest = &call.decode()?;
+    let local = || async move {
+        let mut request = args.clone();
+        let state = call.shared.config.store.state();
+        let known = state.query(&request.query.id);
+        let name = known.map_or("", |known| known.name.as_str());
+        for name in [name, request.query.name.as_str()] {
+            call.require(&args.token, Access::Write, Resource::Query(name))?;
+        }
+        match request.op.as_str() {
+            "create" if !request.query.id.is_empty() => {
+                return Err(CallError::refused("ID must be empty when creating a new prepared query").into());
+            }
+            "create" => request.query.id = uuid(),
+            "update" | "delete" if known.is_none() => {
+                let id = &request.query.id;
+                let text = format!("Cannot modify non-existent prepared query ID: '{id}'");
+                return Err(CallError::refused(text).into());
+            }
+            "update" | "delete" => {}
+            op => return Err(CallError::refused(format!("Unknown prepared query operation: {op}")).into()),
+        }
+        if request.op != "delete" {
+            check(&request.query).map_err(|why| CallError::refused(format!("Invalid prepared query: {why}")))?;
+            template::check(&request.query).map_err(CallError::refused)?;
+        }
+        let outcome = call.shared.propose(Command::Query(request)).await?;
+        reply(&outcome.text)
+    };
+    call.shared.answer(&args.datacenter, Freshness::Default, call.method, call.args, local).await
+}
+
+/// What a query must have, in Consul's words.
+fn check(query: &PreparedQuery) -> Result<(), String> {
+    let is_template = !query.template.kind.is_empty();
+    if query.name.is_empty() && query.session.is_empty() && !is_template {
+        return Err("Must be bound to a session".into());
+    }
+    if query.token == "<hidden>" {
+        return Err("Bad Token '<hidden>', it looks like a query definition with a redacted token was submitted".into());
+    }
+    if query.service.service.is_empty() {
+        return Err("Must provide a Service name to query".into());
+    }
+    if query.service.failover.nearest_n < 0 {
+        return Err(format!("Bad NearestN '{}', must be >= 0", query.service.failover.nearest_n));
+    }
+    if !query.dns.ttl.is_empty() {
+        let bad = |why: String| format!("Bad DNS TTL '{}': {why}", query.dns.ttl);
+        let ttl = parse_duration(&query.dns.ttl).map_err(|error| bad(error.to_string()))?;
+        if ttl.0 < 0 {
+            return Err(format!("Bad DNS TTL '{}', must be >=0", query.dns.ttl));
+        }
+    }
+    Ok(())
+}
+
+fn query_interests<A>(_: &A) -> Vec<Interest> {
+    vec![topic(Topic::Queries)]
+}
+
+pub(super) async fn get(call: Call<'_>) -> Answer {
+    call.read(query_interests, |look, args: &QuerySpecificRequest| {
+        if args.query_id.len() != 36 {
+            let text = "failed prepared query lookup: index error: UUID must be 36 characters";
+            return Err(CallError::refused(text));
+        }
+        let found = look.state.query(&args.query_id).filter(|query| look.may_read(Resource::Query(&query.name)));
+        let found = found.ok_or_else(|| CallError::refused(NOT_FOUND))?;
+        let queries = Some(vec![(**found).clone()]);
+        Ok((look.state.queries_index(), QueriesReply { queries, ..QueriesReply::default() }))
+    })
+    .await
+}
+
+pub(super) async fn list(call: Call<'_>) -> Answer {
+    call.read(query_interests, |look, _: &DcRequest| {
+        let readable = look.state.queries().filter(|query| look.may_read(Resource::Query(&query.name)));
+        let queries = Some(readable.map(|query| (**query).clone()).collect());
+        Ok((look.state.queries_index(), QueriesReply { queries, ..QueriesReply::default() }))
+    })
+    .await
+}
+
+/// The stored query that `args` mean, its template filled in.
+fn resolved(state: &State, args: &QueryExecuteRequest) -> Result<PreparedQuery, CallError> {
+    let query = state.query_for(&args.query).ok_or_else(|| CallError::refused(NOT_FOUND))?;
+    template::filled(query, &args.query, &args.source.segment).map_err(CallError::refused)
+}
+
+pub(super) async fn explain(call: Call<'_>) -> Answer {
+    let args: &QueryExecuteRequest = &call.decode()?;
+    let freshness = Freshness::of(&args.options);
+    let local = || async move {
+        call.shared.may_read(freshness).await?;
+        let query = resolved(&call.shared.config.store.state(), args)?;
+        call.require(&args.options.token, Access::Read, Resource::Query(&query.name))?;
+        reply(&QueryExplainReply { query, meta: call.meta(0) })
+    };
+    call.shared.answer(&args.datacenter, freshness, call.method, call.args, local).await
+}
 
 pub(super) async fn execute(call: Call<'_>) -> Answer {
     let args: &QueryExecuteRequest = &call.decode()?;
     let freshness = Freshness::of(&args.options);
-    let local = || async { Err(CallError::refused("Query not found").into()) };
+    let local = || async move {
+        call.shared.may_read(freshness).await?;
+        let state = call.shared.config.store.state();
+        let query = resolved(&state, args)?;
+        // A query may be stored with a token of its own.
+        let token = if query.token.is_empty() { &args.options.token } else { &query.token };
+        let near = match query.service.near.as_str() {
+            "" => args.source.clone(),
+            "_agent" => args.agent.clone(),
+            node => QuerySource { node: node.to_owned(), ..args.source.clone() },
+        };
+        let look = Look { state: &state, shared: call.shared, token };
+        reply(&found(&call, &look, &query, args.limit, &near))
+    };
     call.shared.answer(&args.datacenter, freshness, call.method, call.args, local).await
 }
 
@@ -18,31 +138,37 @@ pub(super) async fn execute_remote(call: Call<'_>) -> Answer {
         call.shared.may_read(freshness).await?;
         let state = call.shared.config.store.state();
         let look = Look { state: &state, shared: call.shared, token: &args.options.token };
-        let query = &args.query.service;
-        let (_, instances) = state.instances(&query.service);
-        let mut instances: Vec<_> = instances
-            .filter(|(node, service)| {
-                is_healthy(node, service, query)
-                    && has_tags(service, query)
-                    && has_meta(node.node.meta.as_ref(), query.node_meta.as_ref())
-                    && has_meta(service.meta.as_ref(), query.service_meta.as_ref())
-                    && look.may_read_instance(node, service)
-            })
-            .collect();
-        instances.shuffle(&mut rand::rng());
-        if let Some(limit) = usize::try_from(args.limit).ok().filter(|&limit| limit > 0) {
-            instances.truncate(limit);
-        }
-        reply(&QueryExecuteReply {
-            service: query.service.clone(),
-            nodes: Some(instances.iter().map(|(node, service)| node.instance(service)).collect()),
-            dns: args.query.dns.clone(),
-            datacenter: call.shared.config.datacenter.clone(),
-            failovers: 0,
-            meta: call.meta(0),
-        })
+        reply(&found(&call, &look, &args.query, args.limit, &QuerySource::default()))
     };
     call.shared.answer(&args.datacenter, freshness, call.method, call.args, local).await
+}
+
+/// Carries a query out: the healthy instances that fit, shuffled or the nearest first.
+fn found(call: &Call<'_>, look: &Look<'_>, query: &PreparedQuery, limit: i64, near: &QuerySource) -> QueryExecuteReply {
+    let service = &query.service;
+    let (_, instances) = look.state.instances(&service.service);
+    let mut instances: Vec<_> = instances
+        .filter(|(node, instance)| {
+            is_healthy(node, instance, service)
+                && has_tags(instance, service)
+                && has_meta(node.node.meta.as_ref(), service.node_meta.as_ref())
+                && has_meta(instance.meta.as_ref(), service.service_meta.as_ref())
+                && look.may_read_instance(node, instance)
+        })
+        .collect();
+    instances.shuffle(&mut rand::rng());
+    sort::by_distance(look.state, near, &mut instances, |(node, _)| &node.node.node);
+    if let Some(limit) = usize::try_from(limit).ok().filter(|&limit| limit > 0) {
+        instances.truncate(limit);
+    }
+    QueryExecuteReply {
+        service: service.service.clone(),
+        nodes: Some(instances.iter().map(|(node, instance)| node.instance(instance)).collect()),
+        dns: query.dns.clone(),
+        datacenter: call.shared.config.datacenter.clone(),
+        failovers: 0,
+        meta: call.meta(0),
+    }
 }
 
 fn is_healthy(node: &NodeEntry, service: &NodeService, query: &ServiceQuery) -> bool {

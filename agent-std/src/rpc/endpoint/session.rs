@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::*;
-use crate::text::{format_duration, parse_duration};
+use crate::text::{format_duration, parse_duration, uuid};
 
 /// `session_ttl_min`
 const MIN_TTL: Duration = Duration::from_secs(10);
@@ -60,15 +60,6 @@ fn prepare(call: &Call<'_>, request: &mut SessionRequest) -> Result<(), CallErro
     }
     session.id = uuid();
     Ok(())
-}
-
-/// A random UUID.
-fn uuid() -> String {
-    let mut octets: [u8; 16] = rand::random();
-    octets[6] = octets[6] & 0x0f | 0x40;
-    octets[8] = octets[8] & 0x3f | 0x80;
-    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 impl Shared {
@@ -134,17 +125,4 @@ pub(super) async fn renew(call: Call<'_>) -> Answer {
         })
     };
     call.shared.answer(&args.datacenter, Freshness::Default, call.method, call.args, local).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::uuid;
-
-    #[test]
-    fn ids_are_uuids() {
-        let (a, b) = (uuid(), uuid());
-        assert_eq!((a.len(), &a[14..15]), (36, "4"));
-        assert!(a.chars().all(|c| c == '-' || c.is_ascii_hexdigit()));
-        assert_ne!(a, b);
-    }
 }

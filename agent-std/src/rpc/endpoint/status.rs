@@ -22,7 +22,8 @@ pub(super) async fn leader(call: Call<'_>) -> Answer {
 pub(super) async fn peers(call: Call<'_>) -> Answer {
     let args: DcRequest = call.decode()?;
     let local = || async move {
-        let peers: Vec<String> = call.shared.view().peers.iter().map(ToString::to_string).collect();
+        let (servers, _) = call.shared.config.consensus.configuration();
+        let peers: Vec<String> = servers.iter().map(|server| server.address.to_string()).collect();
         reply(&peers)
     };
     call.shared.answer(&args.datacenter, Freshness::Stale, call.method, call.args, local).await

@@ -13,7 +13,8 @@ pub(super) async fn apply(call: Call<'_>) -> Answer {
         if !errors.is_empty() {
             return reply(&TxnReply { results: None, errors: Some(errors) });
         }
-        let outcome = call.shared.propose(Command::Txn(ops.into_iter().map(completed).collect())).await?;
+        let outcome =
+            call.shared.propose(Command::Txn(ops.into_iter().map(|op| completed(op, &call)).collect())).await?;
         reply(&outcome.txn.unwrap_or_default())
     };
     call.shared.answer(&args.datacenter, Freshness::Default, call.method, call.args, local).await
@@ -53,7 +54,12 @@ fn verb(op: &TxnOp) -> &str {
 }
 
 /// What the server fills in.
-fn completed(mut op: TxnOp) -> TxnOp {
+fn completed(mut op: TxnOp, call: &Call<'_>) -> TxnOp {
+    if let Some(TxnNodeOp { node, .. }) = &mut op.node
+        && node.datacenter.is_empty()
+    {
+        node.datacenter.clone_from(&call.shared.config.datacenter);
+    }
     if let Some(TxnCheckOp { check, .. }) = &mut op.check
         && check.check_id.is_empty()
     {

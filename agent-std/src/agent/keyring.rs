@@ -1,0 +1,220 @@
+//! Gossip keys: kept in `serf/local.keyring` as Consul keeps them, and changed on all members by queries.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use agent_core::{
+    agent::Command,
+    pool::MemberStatus,
+    wire::{crypt::Key, msgpack::Writer, serf},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    config::Config,
+    driver::{AgentKind, CommandFailed, Handle, Notice},
+    http::local::{KeyOperation, KeyringAnswer},
+    rpc::codec,
+};
+
+const FILE: &str = "serf/local.keyring";
+
+/// Why the keys cannot be had. The text never holds one.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}; the agent needs a data_dir that it can write to")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not a list of keys.
+    #[error("{path}: {why}; put a JSON list of base64 keys there, or remove the file to start with `encrypt`")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The configured key.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// Where the keys are kept; nowhere without a data directory or when that is not wanted.
+pub fn path(config: &Config) -> Option<PathBuf> {
+    config.data_dir.as_ref().filter(|_| !config.disable_keyring_file).map(|data_dir| data_dir.join(FILE))
+}
+
+/// The keys to start with, the primary first. What is on disk wins over `encrypt`, which only begins a new file: after
+/// a rotation the configured key may be one that nobody uses any more.
+///
+/// # Errors
+/// See [`KeyringError`]; nothing is overwritten.
+pub fn load(config: &Config) -> Result<Vec<Key>, KeyringError> {
+    let configured = config.encrypt.as_ref().map(|key| key.key()).transpose().map_err(KeyringError::Setting)?;
+    let Some(path) = path(config) else { return Ok(configured.into_iter().collect()) };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let keys: Vec<Key> = configured.into_iter().collect();
+            if !keys.is_empty() {
+                save(&path, &keys)?;
+            }
+            return Ok(keys);
+        }
+        Err(source) => return Err(KeyringError::Io { path: path.display().to_string(), source }),
+    };
+    let keys = parse(&text).map_err(|why| KeyringError::Damaged { path: path.display().to_string(), why })?;
+    if configured.is_some_and(|key| !keys.contains(&key)) {
+        log::warn!("the key of encrypt is not in {}, whose keys are used", path.display());
+    }
+    Ok(keys)
+}
+
+fn parse(text: &str) -> Result<Vec<Key>, String> {
+    let texts: Vec<String> = serde_json::from_str(text).map_err(|_| "not a JSON list of texts".to_owned())?;
+    if texts.is_empty() {
+        return Err("an empty list".to_owned());
+    }
+    texts
+        .iter()
+        .enumerate()
+        .map(|(at, text)| {
+            let octets = STANDARD.decode(text).map_err(|_| format!("entry {at} is not base64"))?;
+            Key::new(&octets).ok_or_else(|| format!("entry {at} has {} octets, not 16, 24 or 32", octets.len()))
+        })
+        .collect()
+}
+
+/// Replaces the file as a whole, readable by nobody else.
+fn save(path: &Path, keys: &[Key]) -> Result<(), KeyringError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let texts: Vec<String> = keys.iter().map(|key| STANDARD.encode(key.as_octets())).collect();
+    let new = path.with_extension("keyring.new");
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(&texts)?)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|source| KeyringError::Io { path: path.display().to_string(), source })
+}
+
+/// Keeps the file as the ring is, until the agent ends.
+pub async fn follow(handle: Handle<AgentKind>, path: PathBuf) {
+    let mut notices = handle.subscribe();
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Keys) | Err(RecvError::Lagged(_)) => {}
+            Ok(_) => continue,
+            Err(RecvError::Closed) => return,
+        }
+        let Ok(keys) = handle.with(|agent, _| agent.pool().keys().to_vec()).await else { return };
+        if keys.is_empty() {
+            continue;
+        }
+        if let Err(error) = save(&path, &keys) {
+            log::error!("the gossip keys were not kept: {error}");
+        }
+    }
+}
+
+/// What a member answers to a key query.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct KeyResponse {
+    keys: Option<Vec<String>>,
+    message: String,
+    primary_key: String,
+    result: bool,
+}
+
+/// Asks every member of the LAN pool for `operation` and sums up what they say.
+///
+/// # Errors
+/// The query could not be sent.
+pub async fn request(
+    handle: &Handle<AgentKind>,
+    datacenter: &str,
+    operation: &KeyOperation,
+) -> Result<KeyringAnswer, CommandFailed> {
+    let (name, key) = match operation {
+        KeyOperation::List => ("_serf_list-keys", &[][..]),
+        KeyOperation::Install(key) => ("_serf_install-key", &key[..]),
+        KeyOperation::Use(key) => ("_serf_use-key", &key[..]),
+        KeyOperation::Remove(key) => ("_serf_remove-key", &key[..]),
+    };
+    let emit = |w: &mut Writer<'_>| serf::emit_key_request(w, key);
+    let mut payload = vec![0; Writer::measure(emit)];
+    emit(&mut Writer::new(&mut payload));
+    let alive = |status| matches!(status, MemberStatus::Alive | MemberStatus::Leaving);
+    let nodes = handle.with(move |agent, _| agent.members().filter(|member| alive(member.status)).count()).await?;
+    let answers = handle
+        .ask(nodes, move |agent, now| agent.command(now, Command::Query { name, payload: &payload, ack: false }))
+        .await?;
+    let mut sum = KeyringAnswer { datacenter: datacenter.to_owned(), num_nodes: nodes, ..KeyringAnswer::default() };
+    let (mut failed, mut heard) = (0, 0);
+    for answer in answers {
+        // Acks are not asked for, and other payloads are no answer.
+        let Some((&serf::KEY_RESPONSE, body)) = answer.payload.as_deref().and_then(<[u8]>::split_first) else {
+            continue;
+        };
+        let Ok(response) = codec::from_slice::<KeyResponse>(body) else { continue };
+        heard += 1;
+        failed += usize::from(!response.result);
+        for key in response.keys.into_iter().flatten() {
+            *sum.keys.entry(key).or_default() += 1;
+        }
+        if matches!(operation, KeyOperation::List) {
+            *sum.primary_keys.entry(response.primary_key).or_default() += 1;
+        }
+        if !response.message.is_empty() {
+            sum.messages.get_or_insert_with(BTreeMap::new).insert(answer.from, response.message);
+        }
+    }
+    sum.error = match (failed, heard) {
+        (1.., _) => format!("{failed}/{nodes} nodes reported failure"),
+        _ if heard != nodes => format!("{heard}/{nodes} nodes reported success"),
+        _ => String::new(),
+    };
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_from_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let keys = [Key::new(&[1; 32]).unwrap(), Key::new(&[2; 16]).unwrap()];
+        save(&path, &keys).unwrap();
+        save(&path, &keys).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(parse(&text).unwrap(), keys);
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_without_showing_keys() {
+        for text in ["", "[]", "{}", "[1]", "[\"AAAA\"]", "[\"@secret@\"]"] {
+            let why = parse(text).unwrap_err();
+            assert!(!why.contains("secret") && !why.contains("AAAA"), "{why}");
+        }
+    }
+}
