@@ -328,7 +328,8 @@ impl Agent<'_> {
     pub(super) fn next_answer(&mut self, buf: &mut [u8]) -> Option<(SocketAddr, usize)> {
         loop {
             let index = self.names.queries.iter().position(|slot| slot.stage == Stage::Ready)?;
-            let slot = self.names.queries[index];
+            let slot = &self.names.queries[index];
+            let from = slot.from;
             let query = slot.query.get(..usize::from(slot.len)).unwrap_or(&[]);
             let online = self.config.sync && self.has_server();
             let house = House {
@@ -351,15 +352,12 @@ impl Agent<'_> {
                 }
                 outcome = dns::fail(&self.config.dns, query, buf);
             }
+            if matches!(outcome, Outcome::Recurse) {
+                outcome = dns::fail(&self.config.dns, query, buf);
+            }
             self.names.queries[index].stage = Stage::Free;
-            match outcome {
-                Outcome::Reply(len) => return Some((slot.from, len)),
-                Outcome::Recurse => {
-                    if let Outcome::Reply(len) = dns::fail(&self.config.dns, query, buf) {
-                        return Some((slot.from, len));
-                    }
-                }
-                Outcome::Ask(_) | Outcome::Drop => {}
+            if let Outcome::Reply(len) = outcome {
+                return Some((from, len));
             }
         }
     }

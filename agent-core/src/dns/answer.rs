@@ -346,11 +346,12 @@ impl Answer<'_, '_, '_> {
     fn push_soa(&mut self, section: Section) {
         let domain = self.rules.domain;
         let soa = self.rules.soa;
-        let names = (WireName::new(&[domain]), WireName::new(&["ns", domain]), WireName::new(&["hostmaster", domain]));
-        if let (Some(owner), Some(mname), Some(rname)) = names {
+        let owner = WireName::new(&[domain]);
+        let (mname, rname) = (&WireName::new(&["ns", domain]), &WireName::new(&["hostmaster", domain]));
+        // By reference: each has 256 octets.
+        if let (Some(owner), Some(mname), Some(rname)) = (&owner, mname, rname) {
             let numbers = [self.dir.serial(), soa.refresh, soa.retry, soa.expire, soa.min_ttl];
-            let data = Data::Soa { mname: &mname, rname: &rname, numbers };
-            self.push(section, Owner::Name(&owner), soa.min_ttl, data);
+            self.push(section, Owner::Name(owner), soa.min_ttl, Data::Soa { mname, rname, numbers });
         }
     }
 

@@ -42,7 +42,7 @@ use sensor::Sensor;
 
 agent_core::lictor_memory! {
     struct Memory {
-        members: 8, services: 1, checks: 2, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
+        members: 16, services: 2, checks: 4, connections: 2, queries: 1, outbox: 1024, stage: 1024, request: REQUEST_MIN,
     }
 }
 
