@@ -253,6 +253,9 @@ impl Config {
                     }
                 })
                 .collect();
+        let wan_warning = (server && low.ports.serf_wan.is_some_and(|port| port > 0)).then(|| {
+            "ports.serf_wan: a WAN pool is not implemented yet by lictor, nothing listens there; -1 says so".to_owned()
+        });
         let mut span = |name: &str, given: &Option<String>, default: Duration| match given.as_deref() {
             None | Some("") => default,
             Some(text) => duration::parse(text).unwrap_or_else(|why| {
@@ -400,7 +403,7 @@ impl Config {
                 soa_expire: soa("expire", low.dns_config.soa.expire, 86_400)?,
                 soa_min_ttl: soa("min_ttl", low.dns_config.soa.min_ttl, 0)?,
             },
-            warnings: Vec::new(),
+            warnings: wan_warning.into_iter().collect(),
         };
         let old = validate::Old {
             bootstrap_expect: low.bootstrap_expect.unwrap_or(0),

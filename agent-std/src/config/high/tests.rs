@@ -138,6 +138,8 @@ fn warnings() {
     assert!(warned(json!({"node_name": "a".repeat(64)}))[0].contains("due to it being too long"));
     let server = |expect: i64| warned(json!({"server": true, "bootstrap_expect": expect}));
     assert!(server(0).is_empty());
+    let wan = |port: i64| warned(json!({"server": true, "ports": {"serf_wan": port}}));
+    assert!(wan(8302)[0].starts_with("ports.serf_wan: a WAN pool is not implemented yet") && wan(-1).is_empty());
     assert_eq!(
         server(1),
         [
