@@ -25,7 +25,6 @@ pub(crate) enum Queue {
 /// One queued message.
 #[derive(Clone, Copy, Debug)]
 pub struct BroadcastSlot {
-    /// Empty: the slot is free.
     place: Place,
     queue: Queue,
     transmits: u8,
@@ -48,17 +47,19 @@ impl BroadcastSlot {
         packet: 0,
     };
 
-    fn is_free(&self) -> bool {
-        self.place.is_empty()
-    }
-
     /// The filling order, smallest first.
-    fn key(&self) -> (Queue, u8, u16, u32) {
+    fn key(&self) -> Key {
         (self.queue, self.transmits, u16::MAX - self.place.len() as u16, u32::MAX - self.serial)
     }
 }
 
-/// The queue.
+/// See [`BroadcastSlot::key`].
+type Key = (Queue, u8, u16, u32);
+
+/// Messages looked for at once when a packet is filled.
+const BATCH: usize = 16;
+
+/// The queue: the first `queued` slots, in no order.
 #[derive(Debug)]
 pub(crate) struct Broadcasts<'m> {
     slots: &'m mut [BroadcastSlot],
@@ -89,13 +90,10 @@ impl<'m> Broadcasts<'m> {
         if queue == Queue::Member {
             self.withdraw(pack, subject);
         }
-        let slot = match self.slots.iter().position(BroadcastSlot::is_free) {
-            Some(slot) => slot,
-            None => self.drop_most_sent(pack)?,
-        };
-        while pack.room() < len {
+        while self.queued == self.slots.len() || pack.room() < len {
             self.drop_most_sent(pack)?;
         }
+        let slot = self.queued;
         let slots = &mut *self.slots;
         let place = pack.push(slot as u16, len, |owner, _, new| {
             if let Some(slot) = slots.get_mut(usize::from(owner)) {
@@ -111,19 +109,17 @@ impl<'m> Broadcasts<'m> {
 
     /// Takes out what is queued about `subject`.
     pub fn withdraw(&mut self, pack: &mut Pack<'_>, subject: MemberId) {
-        for slot in 0..self.slots.len() {
-            let found = &self.slots[slot];
-            if !found.is_free() && found.queue == Queue::Member && found.subject == subject {
-                self.release(pack, slot);
-            }
+        let about = |slot: &BroadcastSlot| slot.queue == Queue::Member && slot.subject == subject;
+        while let Some(slot) = self.slots[..self.queued].iter().position(about) {
+            self.release(pack, slot);
         }
     }
 
     /// True while a message of `queue` about `subject` (or, for other queues, any) waits for transmissions.
     pub fn contains(&self, queue: Queue, subject: Option<MemberId>) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| !slot.is_free() && slot.queue == queue && subject.is_none_or(|subject| slot.subject == subject))
+        let wanted =
+            |slot: &BroadcastSlot| slot.queue == queue && subject.is_none_or(|subject| slot.subject == subject);
+        self.slots[..self.queued].iter().any(wanted)
     }
 
     /// Calls `take` with each message that goes into a packet with `room` octets, where each costs `overhead` more than
@@ -138,35 +134,68 @@ impl<'m> Broadcasts<'m> {
         take: &mut dyn FnMut(&[u8]),
     ) {
         self.packet = self.packet.wrapping_add(1);
-        while self.queued > 0 && parts > 0 && room > overhead {
-            let packet = self.packet;
-            let fits =
-                |slot: &BroadcastSlot| !slot.is_free() && slot.packet != packet && slot.place.len() + overhead <= room;
-            let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
-            let Some((slot, _)) = fitting.min_by_key(|(_, slot)| slot.key()) else { break };
-            self.slots[slot].packet = packet;
-            take(pack.get(self.slots[slot].place));
-            room -= self.slots[slot].place.len() + overhead;
-            parts -= 1;
-            self.slots[slot].transmits += 1;
+        loop {
+            // What does not fit now will not fit later, so the first few in order can be gone through at once.
+            let batch = self.first_in_order(overhead, room);
+            for &(_, slot) in &batch {
+                let slot = &mut self.slots[usize::from(slot)];
+                let cost = slot.place.len() + overhead;
+                if parts == 0 || cost > room {
+                    continue;
+                }
+                take(pack.get(slot.place));
+                (room, parts) = (room - cost, parts - 1);
+                slot.packet = self.packet;
+                slot.transmits += 1;
+            }
+            if parts == 0 || !batch.is_full() {
+                break;
+            }
+        }
+        // From the end, so that what fills a gap has been looked at.
+        for slot in (0..self.queued).rev() {
             if self.slots[slot].transmits >= limit {
                 self.release(pack, slot);
             }
         }
     }
 
-    fn drop_most_sent(&mut self, pack: &mut Pack<'_>) -> Option<usize> {
-        let used = self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_free());
-        let (slot, _) = used.max_by_key(|(_, slot)| slot.key())?;
+    /// The first few that are not in this packet and fit into `room`, in order.
+    fn first_in_order(&self, overhead: usize, room: usize) -> heapless::Vec<(Key, u16), BATCH> {
+        let mut first: heapless::Vec<(Key, u16), BATCH> = heapless::Vec::new();
+        for (at, slot) in self.slots[..self.queued].iter().enumerate() {
+            if slot.packet == self.packet || slot.place.len() + overhead > room {
+                continue;
+            }
+            let entry = (slot.key(), at as u16);
+            if first.is_full() {
+                if first.last().is_some_and(|last| *last < entry) {
+                    continue;
+                }
+                first.pop();
+            }
+            let place = first.partition_point(|known| *known < entry);
+            // There is room now.
+            let _ = first.insert(place, entry);
+        }
+        first
+    }
+
+    fn drop_most_sent(&mut self, pack: &mut Pack<'_>) -> Option<()> {
+        let (slot, _) = self.slots[..self.queued].iter().enumerate().max_by_key(|(_, slot)| slot.key())?;
         self.release(pack, slot);
         self.dropped = self.dropped.saturating_add(1);
-        Some(slot)
+        Some(())
     }
 
     fn release(&mut self, pack: &mut Pack<'_>, slot: usize) {
         pack.free(self.slots[slot].place);
-        self.slots[slot] = BroadcastSlot::EMPTY;
         self.queued -= 1;
+        // The last one fills the gap.
+        if slot < self.queued {
+            self.slots[slot] = self.slots[self.queued];
+            pack.set_owner(self.slots[slot].place, slot as u16);
+        }
     }
 }
 
@@ -216,5 +245,35 @@ mod tests {
         push(&mut queue, &mut pack, Queue::Member, 4, &[4; 60]);
         assert_eq!(queue.len(), 1);
         assert!(queue.push(&mut pack, Queue::Member, MemberId(5), 61).is_none());
+    }
+
+    #[test]
+    fn batches_give_the_same_order_as_one_at_a_time() {
+        let mut rng = crate::rand::Rng::from_seed(&[3; 32]);
+        let (mut slots, mut memory) = ([BroadcastSlot::EMPTY; 100], [0; 6000]);
+        let (mut queue, mut pack) = (Broadcasts::new(&mut slots), Pack::new(&mut memory));
+        for round in 0..400u32 {
+            for _ in 0..rng.below(30) {
+                let kind = [Queue::Member, Queue::Intent, Queue::Query, Queue::Event][rng.below(4)];
+                let (subject, len) = (rng.below(60) as u16, 4 + rng.below(90));
+                let mut text = vec![subject as u8; len];
+                text[..4].copy_from_slice(&round.to_le_bytes());
+                push(&mut queue, &mut pack, kind, subject, &text);
+            }
+            let (room, limit) = (rng.below(1400), 1 + rng.below(5) as u8);
+            // The plain way: the smallest that fits, again and again.
+            let (mut expected, mut left) = (Vec::new(), room);
+            let mut waiting: Vec<&BroadcastSlot> = queue.slots[..queue.queued].iter().collect();
+            waiting.sort_by_key(|slot| slot.key());
+            for slot in waiting {
+                if slot.place.len() + 2 <= left {
+                    left -= slot.place.len() + 2;
+                    expected.push(pack.get(slot.place).to_vec());
+                }
+            }
+            assert_eq!(filled(&mut queue, &mut pack, room, limit), expected, "round {round}");
+            assert!(queue.slots[..queue.queued].iter().all(|slot| slot.transmits < limit));
+        }
+        assert!(queue.dropped > 0, "the test must fill the queue");
     }
 }

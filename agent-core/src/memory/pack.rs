@@ -104,6 +104,14 @@ impl<'m> Pack<'m> {
         }
     }
 
+    /// Gives a record to another owner.
+    pub fn set_owner(&mut self, place: Place, owner: u16) {
+        debug_assert!(owner != FREE, "the number of holes");
+        if !place.is_empty() {
+            self.set_head(place.at as usize - HEAD, owner, place.len);
+        }
+    }
+
     fn compact(&mut self, moved: &mut impl FnMut(u16, Place, Place)) {
         let (mut from, mut to) = (0, 0);
         while from < self.top {
@@ -159,6 +167,13 @@ mod tests {
                 }
                 None => refused += 1,
             }
+            let (one, other) = (rng.below(owned.len()), rng.below(owned.len()));
+            for who in [one, other] {
+                pack.get_mut(owned[who]).fill(if who == one { other as u8 } else { one as u8 });
+            }
+            pack.set_owner(owned[one], other as u16);
+            pack.set_owner(owned[other], one as u16);
+            owned.swap(one, other);
             for (who, place) in owned.iter().enumerate() {
                 assert!(pack.get(*place).iter().all(|&octet| octet == who as u8), "step {step}");
             }

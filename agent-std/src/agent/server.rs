@@ -147,16 +147,20 @@ fn dev_directory() -> PathBuf {
 impl Running {
     /// Leaves the cluster of servers: leadership goes first, then our place in the configuration.
     pub async fn leave(&self) {
+        // The next leader takes us out when gossip says that we have left; see `steer`.
+        self.hand_over().await;
+    }
+
+    /// Gives leadership away, if it is here and somebody can take it: nobody has to find out first that we are gone.
+    async fn hand_over(&self) {
         let others = self.raft.servers().iter().any(|server| server.id != self.own_id);
-        if !others {
+        if !others || self.raft.status().role != Role::Leader {
             return;
         }
-        if self.raft.status().role == Role::Leader
-            && let Err(error) = self.raft.transfer_leadership(None).await
-        {
-            log::warn!("leadership could not be handed over: {error}");
+        match self.raft.transfer_leadership(None).await {
+            Ok(()) => log::info!("leadership handed over"),
+            Err(error) => log::warn!("leadership could not be handed over: {error}"),
         }
-        // The next leader takes us out when gossip says that we have left; see `steer`.
     }
 
     /// Waits until raft cannot go on, e.g. after a failed fsync.
@@ -174,6 +178,7 @@ impl Running {
 
     /// Stops raft: what it has acknowledged is on disk.
     pub async fn stop(&self, config: &Config) {
+        self.hand_over().await;
         self.raft.stop().await;
         if config.data_dir.is_none()
             && let Some(directory) = dev_directory().parent()
@@ -276,6 +281,7 @@ async fn steer(
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let alone = config.bootstrap || config.dev || config.bootstrap_expect == 1;
+    let mut complaint = String::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -291,7 +297,21 @@ async fn steer(
                 }
             }
         } else if raft.status().role == Role::Leader {
+            let rivals = rivals(&members.servers(&config.datacenter));
+            let text = rivals.join(" and ");
+            if rivals.len() > 1 && text != complaint {
+                log::error!(
+                    "{text} are all in bootstrap mode and are clusters of their own: they are not joined. Stop all but \
+                     one, and start those again without `bootstrap` and with an empty data_dir"
+                );
+            }
+            complaint = text;
             for member in members.records() {
+                // Joining them would mean that one of two clusters loses what it has acknowledged.
+                let id = member.tags.iter().find(|(name, _)| name == "id").map_or("", |(_, id)| id);
+                if rivals.len() > 1 && rivals.contains(&member.name) && raft.servers().by_id(id).is_none() {
+                    continue;
+                }
                 let info = MemberInfo {
                     name: member.name,
                     address: member.address,
@@ -305,6 +325,12 @@ async fn steer(
             }
         }
     }
+}
+
+/// The servers that began a cluster alone, by name.
+fn rivals(servers: &[MemberInfo]) -> Vec<String> {
+    let alone = |server: &&MemberInfo| server.tag("bootstrap") == Some("1");
+    servers.iter().filter(alone).map(|server| server.name.clone()).collect()
 }
 
 /// Adds or removes one member, if that is due.

@@ -6,6 +6,7 @@ pub mod keys;
 pub mod kill;
 pub mod pool;
 pub mod rpc;
+pub mod servers;
 pub mod snapshot;
 
 /// A gossip key for the scenarios that encrypt, 16 octets in base64.

@@ -153,7 +153,7 @@ fn write_keys(client: &Client, stop: &AtomicBool) -> BTreeSet<String> {
 }
 
 /// The place of the leader in `servers`, once all of them name the same.
-fn leader(servers: &[Agent]) -> Result<usize> {
+pub(super) fn leader(servers: &[Agent]) -> Result<usize> {
     wait::until("one leader", START, || {
         let mut named = Vec::new();
         for server in servers {
