@@ -35,16 +35,20 @@ struct Board {
     target: &'static str,
     /// Octets of flash it has, and octets the firmware may fill.
     flash: (u32, u32),
-    /// Start and octets of RAM; statics and the deepest stack must fit.
+    /// Start and octets of RAM.
     ram: (u32, u32),
+    /// Octets of RAM that statics and the deepest stack may fill.
+    ram_limit: u32,
 }
 
 const BOARDS: &[Board] = &[Board {
     name: "lm3s6965evb",
     target: "thumbv7m-none-eabi",
-    // The last 4 KB hold the settings.
-    flash: (256 << 10, 252 << 10),
+    // The last 4 KB of flash hold the settings. Both limits stand close above what the firmware has, so that growth is
+    // noticed and decided on; the RAM's leaves some for a stack deeper than the tests have seen.
+    flash: (256 << 10, 250_000),
     ram: (0x2000_0000, 64 << 10),
+    ram_limit: 64_800,
 }];
 
 /// Runs `cargo xtask firmware`.
@@ -123,13 +127,14 @@ pub fn weigh_all() -> Result<()> {
         let elf = build(board)?;
         let (flash, statics) = weigh(&read(&elf)?, board.ram).ok_or_else(|| format!("{} is damaged", elf.display()))?;
         let stack = stack(board, &elf)?;
-        let (flash_limit, ram_limit) = (board.flash.1, board.ram.1);
+        let (flash_limit, ram_limit) = (board.flash.1, board.ram_limit);
         println!(
-            "{}: flash {flash} of {} octets (limit {flash_limit}); RAM {} of {ram_limit} octets: \
+            "{}: flash {flash} of {} octets (limit {flash_limit}); RAM {} of {} octets (limit {ram_limit}): \
              .data+.bss {statics}, stack high-water {stack}",
             board.name,
             board.flash.0,
             statics + stack,
+            board.ram.1,
         );
         if flash > flash_limit || statics + stack > ram_limit {
             over.push(board.name);
