@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{KEY, KEY_OCTETS};
 use crate::{
     Result,
-    cluster::{Agent, Role, SETTLE},
+    cluster::{Agent, Role, SETTLE, Status},
     http::list,
     ports::Network,
     qemu::{self, Forward},
@@ -88,6 +88,18 @@ impl Member {
         }
     }
 
+    /// A look: it counts `name` as failed.
+    fn sees_failed(&self, name: &str) -> Result<()> {
+        match self {
+            Member::Serf(serf) => serf.sees(name, "failed").map(drop),
+            Member::Lictor(agent) => agent.sees(name, Status::Failed),
+            Member::Board(board) => {
+                let line = format!("member {name} failed");
+                wait::check(board.has_logged(&line), || format!("the board has not logged: {line}"))
+            }
+        }
+    }
+
     fn leave(&mut self) -> Result<()> {
         match self {
             Member::Serf(serf) => serf.leave(),
@@ -163,6 +175,8 @@ pub fn hands_events_on(subject: Subject) -> Result<()> {
     let heard = |log: String| wait::check(log.contains("event deploy") || log.contains(EVENT), || log);
     wait::until("the subject to hear of the event", SETTLE, || heard(member.log()))?;
     sender.kill()?;
+    // Until then it has gossiped the event as often as it ever will, so that a newcomer can have it by push/pull only.
+    wait::until("the sender to count as failed", SETTLE, || member.sees_failed(&sender.name))?;
     let address = format!("{}:{}", network.address(3), network.ports.serf_lan);
     let indifferent = Serf::start(network, 4, "serf", None)?;
     indifferent.call(&["join", &address])?;
