@@ -17,3 +17,4 @@ pub mod rpc;
 pub mod shutdown;
 pub mod state;
 pub mod text;
+pub mod whole_file;

@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::Path};
 
+use crate::whole_file;
+
 /// File in the data directory; Consul's name for it.
 const FILE: &str = "node-id";
 
@@ -59,11 +61,7 @@ pub fn node_id(configured: Option<&str>, data_dir: Option<&Path>) -> Result<Stri
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = fresh()?;
-            fs::create_dir_all(data_dir).map_err(io)?;
-            let draft = data_dir.join(format!("{FILE}.new"));
-            fs::write(&draft, &id).and_then(|()| fs::File::open(&draft)?.sync_all()).map_err(io)?;
-            fs::rename(&draft, &path).map_err(io)?;
-            fs::File::open(data_dir).and_then(|directory| directory.sync_all()).map_err(io)?;
+            fs::create_dir_all(data_dir).and_then(|()| whole_file::write(&path, id.as_bytes())).map_err(io)?;
             Ok(id)
         }
         Err(error) => Err(io(error)),

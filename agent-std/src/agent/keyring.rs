@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +20,7 @@ use crate::{
     driver::{AgentKind, CommandFailed, Handle, Notice},
     http::local::{KeyOperation, KeyringAnswer},
     rpc::codec,
+    whole_file,
 };
 
 const FILE: &str = "serf/local.keyring";
@@ -97,18 +97,10 @@ fn parse(text: &str) -> Result<Vec<Key>, String> {
 
 /// Replaces the file as a whole, readable by nobody else.
 fn save(path: &Path, keys: &[Key]) -> Result<(), KeyringError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
     let texts: Vec<String> = keys.iter().map(|key| STANDARD.encode(key.as_octets())).collect();
-    let new = path.with_extension("keyring.new");
-    let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(&texts)?)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        whole_file::write(path, &serde_json::to_vec_pretty(&texts)?)
     };
     write().map_err(|source| KeyringError::Io { path: path.display().to_string(), source })
 }

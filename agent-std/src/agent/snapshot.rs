@@ -19,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     config::Config,
     driver::{AgentKind, Handle, Notice},
+    whole_file,
 };
 
 const FILE: &str = "serf/local.snapshot";
@@ -111,15 +112,9 @@ impl Snapshot {
 /// Writes the file anew.
 pub async fn save(handle: &Handle<AgentKind>, path: &Path) {
     let Ok(snapshot) = handle.with(|agent, _| Snapshot::of(agent)).await else { return };
-    let new = path.with_extension("snapshot.new");
-    let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(&new, snapshot.text())?;
-        fs::rename(&new, path)
-    };
-    if let Err(error) = write() {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = fs::create_dir_all(folder).and_then(|()| whole_file::write(path, snapshot.text().as_bytes()));
+    if let Err(error) = written {
         log::warn!("{}: {error}; a restart will not find the members by itself", path.display());
     }
 }

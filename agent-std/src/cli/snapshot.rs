@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     archive::{self, ArchiveError, Meta},
     state::{NotHeld, State},
+    whole_file,
 };
 
 pub(super) const GROUP: Spec = Spec {
@@ -88,28 +89,9 @@ fn save(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
         .map_err(|error| format!("Error connecting to {} agent: {error}", context.product.name()))?;
     let archive = client.octets("/v1/snapshot").map_err(|error| format!("Error saving snapshot: {error}"))?;
     let (meta, _) = checked(&archive[..]).map_err(|error| format!("Error verifying snapshot: {error}"))?;
-    write_whole(&path, &archive).map_err(|error| format!("Error writing snapshot file: {error}"))?;
+    whole_file::write(&path, &archive).map_err(|error| format!("Error writing snapshot file: {error}"))?;
     context.say(&format!("Saved and verified snapshot to index {}", meta.index));
     Ok(())
-}
-
-/// Under another name first: a full disk or a power cut leaves the old file.
-fn write_whole(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".unverified");
-    let unfinished = PathBuf::from(name);
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&unfinished).and_then(|mut file| {
-        file.write_all(octets)?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(&unfinished, path)).inspect_err(|_| {
-        // Nobody is to take it for a snapshot.
-        let _ = std::fs::remove_file(&unfinished);
-    })
 }
 
 fn restore(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
@@ -152,7 +134,6 @@ fn inspect(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cli::tests::consul;
 
     #[test]
@@ -182,16 +163,5 @@ mod tests {
             let ran = consul(args);
             assert_eq!((ran.code, ran.err.as_str()), (1, text));
         }
-    }
-
-    #[test]
-    fn a_file_changes_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        write_whole(&path, b"one").unwrap();
-        write_whole(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert!(write_whole(&folder.path().join("none/s"), b"x").is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -5,7 +5,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::whole_file::sync_directory;
 
 /// A flat directory of files. Names are plain file names.
 pub trait Disk: Send + Sync {
@@ -189,11 +191,6 @@ impl Disk for Directory {
     fn sync(&self) -> io::Result<()> {
         sync_directory(&self.path)
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
 }
 
 impl DiskFile for File {
