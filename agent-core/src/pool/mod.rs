@@ -207,6 +207,7 @@ impl<'m> Pool<'m> {
         slot.set_status(MemberStatus::Alive);
         let half = mem.seen.len() / 2;
         let (events_seen, queries_seen) = mem.seen.split_at_mut(half);
+        let (event_clock, query_clock) = (Clock::after(config.clocks.event), Clock::after(config.clocks.query));
         mem.queues.clear();
         mem.relays.fill(RelaySlot::EMPTY);
         mem.streams.fill(StreamSlot::EMPTY);
@@ -240,10 +241,11 @@ impl<'m> Pool<'m> {
             join: lifecycle::Joins::new(now),
             leave: lifecycle::Leave::No,
             clock: Clock::after(config.clocks.member),
-            event_clock: Clock::after(config.clocks.event),
-            query_clock: Clock::after(config.clocks.query),
-            events_seen: Seen::new(events_seen, config.clocks.event),
-            queries_seen: Seen::new(queries_seen, config.clocks.query),
+            event_clock,
+            query_clock,
+            // From the clocks, which do not believe every time that a damaged file names.
+            events_seen: Seen::new(events_seen, event_clock.time() - 1),
+            queries_seen: Seen::new(queries_seen, query_clock.time() - 1),
             recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),

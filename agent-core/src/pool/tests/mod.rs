@@ -441,6 +441,20 @@ fn a_restart_with_its_clocks_goes_on_where_it_was() {
 }
 
 #[test]
+fn impossible_clocks_of_a_damaged_file_silence_nobody() {
+    let mut world = joined(2, |_, _| {});
+    let mut config = config(2);
+    config.clocks = Clocks { member: u64::MAX, event: u64::MAX, query: u64::MAX };
+    world.pools.push(World::start(config, 99, world.now));
+    world.up.push(true);
+    world.pools[2].join(world.now, "node-1", false).unwrap();
+    world.run(Duration::from_secs(10));
+    world.pools[0].user_event(world.now, "new", b"1", false).unwrap();
+    world.run(Duration::from_secs(5));
+    assert!(world.log.iter().any(|(at, what)| *at == 2 && what == "event new 1"), "{:?}", world.log);
+}
+
+#[test]
 fn new_tags_reach_everybody() {
     let mut world = joined(4, |_, _| {});
     world.pools[1].set_tags(world.now, &[("role", "node"), ("dc", "dc1"), ("id", "id-1"), ("new", "yes")]).unwrap();
