@@ -179,6 +179,9 @@ impl Pool<'_> {
             let rtt = u32::try_from(now.saturating_since(started).as_micros()).unwrap_or(u32::MAX);
             match Coordinate::parse(ack.payload) {
                 Ok(Some(other)) => {
+                    if let Some(place) = self.places.get_mut(usize::from(target.0)) {
+                        *place = Some(other);
+                    }
                     let median = median_of_three(&mut self.members.get_mut(target).rtt, rtt);
                     self.vivaldi.update(&mut self.rng, &other, f64::from(median) / 1e6);
                 }

@@ -103,7 +103,7 @@ impl Client {
 }
 
 /// Whether repeating a call does no harm.
-fn is_read(method: &str) -> bool {
+pub(super) fn is_read(method: &str) -> bool {
     !matches!(
         method,
         "Catalog.Register"
@@ -113,6 +113,7 @@ fn is_read(method: &str) -> bool {
             | "Txn.Apply"
             | "Coordinate.Update"
             | "Internal.EventFire"
+            | "Internal.KeyringOperation"
             | "PreparedQuery.Apply"
             | "Operator.AutopilotSetConfiguration"
             | "Operator.RaftRemovePeerByAddress"

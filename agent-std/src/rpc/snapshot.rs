@@ -47,7 +47,7 @@ impl Server {
     /// [`RpcError::Endpoint`] with the reason; nothing was restored then.
     pub async fn snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
         if !request.datacenter.eq_ignore_ascii_case(self.datacenter()) {
-            return Err(RpcError::endpoint("No path to datacenter"));
+            return self.snapshot_elsewhere(request, &archive).await;
         }
         let stale = request.allow_stale && request.op == SnapshotRequest::SAVE;
         let deadline = Instant::now() + HOLD;
@@ -72,6 +72,24 @@ impl Server {
             }
             tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
         }
+    }
+
+    /// Saves or restores in another datacenter.
+    async fn snapshot_elsewhere(
+        &self,
+        request: SnapshotRequest,
+        archive: &[u8],
+    ) -> Result<(QueryMeta, Vec<u8>), RpcError> {
+        let (router, datacenter) = (&self.shared.config.router, &request.datacenter);
+        let mut failure = RpcError::NoServers;
+        for address in router.route(datacenter)? {
+            failure = match call(address, &request, archive).await {
+                Err(error @ RpcError::Connect(_)) => error,
+                done => return done,
+            };
+            router.failed(datacenter, address);
+        }
+        Err(failure)
     }
 
     async fn snapshot_here(&self, request: &SnapshotRequest, archive: &[u8]) -> Result<(QueryMeta, Vec<u8>), Step> {

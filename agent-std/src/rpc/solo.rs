@@ -11,8 +11,9 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, ServerConfig, acl::AllowAll};
+use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Router, ServerConfig, acl::AllowAll};
 use crate::{
+    model::KeyringResponse,
     raft::{Server, Suffrage},
     rpc,
     state::Store,
@@ -71,6 +72,11 @@ impl Consensus for Solo {
 
 /// A server that leads itself.
 pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
+    server_of("dc1")
+}
+
+/// The same in a datacenter of that name. Its keyring tells what it was asked.
+pub(crate) fn server_of(datacenter: &str) -> (rpc::Server, Arc<Solo>) {
     let store = Arc::new(Store::default());
     let view = ConsensusView {
         is_leader: true,
@@ -86,12 +92,29 @@ pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
         leases: AtomicU64::new(0),
     });
     let config = ServerConfig {
-        datacenter: "dc1".into(),
+        datacenter: datacenter.into(),
         store,
         consensus: Arc::clone(&solo) as Arc<dyn Consensus>,
         pool: Pool::default(),
         authorizer: Arc::new(AllowAll),
         fire_event: Arc::new(|name, _| if name == "bad" { Err("too long".into()) } else { Ok(()) }),
+        router: Router::new(datacenter),
+        keyring: keyring(datacenter),
     };
     (rpc::Server::new(config), solo)
+}
+
+/// One member, with the key that it was told.
+pub(crate) fn keyring(datacenter: &str) -> rpc::Keyring {
+    let datacenter = datacenter.to_owned();
+    Arc::new(move |request, wan| {
+        let response = KeyringResponse {
+            wan,
+            datacenter: datacenter.clone(),
+            keys: Some([(format!("{} {}", request.operation, request.key), 1)].into()),
+            num_nodes: 1,
+            ..KeyringResponse::default()
+        };
+        Box::pin(std::future::ready(response))
+    })
 }

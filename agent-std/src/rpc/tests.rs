@@ -332,6 +332,8 @@ async fn a_server_of_one_keeps_what_it_was_told() {
             pool: Pool::default(),
             authorizer: Arc::new(acl::AllowAll),
             fire_event: Arc::new(|_, _| Ok(())),
+            router: Router::new("dc1"),
+            keyring: solo::keyring("dc1"),
         });
         let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));
         (Rpc::new(server), raft, task)

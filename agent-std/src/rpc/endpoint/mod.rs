@@ -5,6 +5,7 @@ mod catalog;
 mod coordinate;
 mod health;
 mod internal;
+mod keyring;
 mod kv;
 mod operator;
 mod query;
@@ -81,6 +82,7 @@ pub(super) async fn dispatch(shared: &Arc<Shared>, method: &str, args: &[u8]) ->
         "Internal.NodeDump" => internal::node_dump(call).await,
         "Internal.ServiceDump" => internal::service_dump(call).await,
         "Internal.EventFire" => internal::event_fire(call).await,
+        "Internal.KeyringOperation" => keyring::operation(call).await,
         "PreparedQuery.Apply" => query::apply(call).await,
         "PreparedQuery.Get" => query::get(call).await,
         "PreparedQuery.List" => query::list(call).await,
