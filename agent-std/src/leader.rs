@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use agent_core::pool::MemberStatus;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
 
 /// Consul's time between full reconciliations.
 const RECONCILE: Duration = Duration::from_secs(60);
-/// How often leadership and sessions are looked at; a session's end is due in seconds.
-const TICK: Duration = Duration::from_millis(250);
+/// Time until something that did not work is tried again.
+const RETRY: Duration = Duration::from_millis(250);
 /// Consul's time between batches of coordinates.
 const COORDINATES: Duration = Duration::from_secs(5);
 /// Consul's time between looks at the servers' health.
@@ -69,26 +69,38 @@ pub enum MemberNews {
 /// Gives all members of the LAN pool as they are now.
 pub type Members = Arc<dyn Fn() -> Vec<MemberRecord> + Send + Sync>;
 
-/// Runs for ever; works while this server leads. `own_name` is this server's node: it never deregisters itself.
+/// Runs as long as consensus does; works while this server leads. `own_name` is this server's node: it never deregisters itself.
 pub async fn run(server: Server, own_name: String, members: Members, mut news: mpsc::Receiver<MemberNews>) {
     let leader = Leader { server, own_name, members };
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = leader.server.consensus().leader_changes();
     let (mut leads, mut reconcile_at, mut coordinates_at) = (false, Instant::now(), Instant::now());
     let (mut health_at, mut restored) = (Instant::now(), leader.server.store().state().restored_index());
-    let mut news_is_open = true;
+    let (mut news_is_open, mut next, mut term) = (true, None, 0);
+    // Looked at once without being told: it may lead already.
+    changes.mark_changed();
     loop {
+        let wake = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let event = tokio::select! {
-            _ = tick.tick() => None,
+            changed = changes.changed() => if changed.is_ok() { None } else { return },
+            () = wake => None,
             event = news.recv(), if news_is_open => { news_is_open = event.is_some(); event }
         };
-        let led = std::mem::replace(&mut leads, leader.server.consensus().view().is_leader);
+        next = None;
+        // A new term is a new leadership: others may have led in between.
+        let new_term = changes.borrow_and_update().term;
+        let same = std::mem::replace(&mut term, new_term) == new_term;
+        let led = std::mem::replace(&mut leads, leader.server.consensus().view().is_leader) && same;
         if !leads {
             continue;
         }
         if !led && leader.begin().await.is_err() {
-            // Not established yet: once more at the next tick.
-            leads = false;
+            // Not established yet.
+            (leads, next) = (false, Some(Instant::now() + RETRY));
             continue;
         }
         let now = Instant::now();
@@ -110,7 +122,7 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             Some(MemberNews::Lagged) | None => Ok(()),
         };
         if result.is_err() {
-            reconcile_at = now;
+            reconcile_at = now + RETRY;
         }
         leader.end_sessions().await;
         if now >= coordinates_at {
@@ -121,6 +133,9 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             health_at = now + HEALTH;
             leader.look_after_servers().await;
         }
+        // Sessions that begin after this are seen by the next look at the servers, long before they end.
+        let ends = leader.server.next_session_end().map(|at| at.max(now + RETRY));
+        next = ends.into_iter().chain([reconcile_at, coordinates_at, health_at]).min();
     }
 }
 

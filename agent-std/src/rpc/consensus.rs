@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 
 use super::BoxFuture;
-use crate::raft::{ProposeError, Raft, Role, Server};
+use crate::raft::{Leadership, ProposeError, Raft, Role, Server};
 
 /// Why raft did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,8 @@ pub trait Consensus: Send + Sync + 'static {
     fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
     /// A look at the present state. Cheap: every read takes one.
     fn view(&self) -> ConsensusView;
+    /// Changes with the leader; [`Consensus::view`] knows of it by then.
+    fn leader_changes(&self) -> watch::Receiver<Leadership>;
     /// The servers, and the index of the entry that made this configuration.
     fn configuration(&self) -> (Vec<Server>, u64);
     /// Takes the server of this node id out of the configuration. Only the leader can; a leader that is to go itself hands
@@ -91,6 +93,10 @@ impl Consensus for Raft {
             last_index: status.last_log_index,
             last_term: status.last_log_term,
         }
+    }
+
+    fn leader_changes(&self) -> watch::Receiver<Leadership> {
+        Raft::leader_changes(self)
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {

@@ -222,6 +222,11 @@ impl Server {
         expiries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect()
     }
 
+    /// When the next session's time is over.
+    pub fn next_session_end(&self) -> Option<Instant> {
+        self.shared.expiries.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+    }
+
     /// A session has ended.
     pub fn forget_session(&self, id: &str) {
         self.shared.forget_session(id);
@@ -303,7 +308,23 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.until_retry(&view).await;
+        }
+    }
+
+    /// Waits until another server leads than when `view` was taken, or for the random time after which Consul's servers
+    /// try again.
+    pub async fn until_retry(&self, view: &ConsensusView) {
+        let mut changes = self.config.consensus.leader_changes();
+        changes.mark_unchanged();
+        let now = self.view();
+        if (now.is_leader, now.leader) != (view.is_leader, view.leader) {
+            return;
+        }
+        tokio::select! {
+            // An error means that consensus has ended, and nothing will change any more.
+            Ok(()) = changes.changed() => {}
+            () = tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)) => {}
         }
     }
 

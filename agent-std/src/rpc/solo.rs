@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Router, ServerConfig, acl::AllowAll};
 use crate::{
     model::KeyringResponse,
-    raft::{Server, Suffrage},
+    raft::{Leadership, Server, Suffrage},
     rpc,
     state::Store,
 };
@@ -24,6 +24,7 @@ pub(crate) struct Solo {
     store: Arc<Store>,
     pub index: AtomicU64,
     pub view: Mutex<ConsensusView>,
+    pub leadership: watch::Sender<Leadership>,
     /// How often a majority was asked, and how often the lease was enough.
     pub barriers: AtomicU64,
     pub leases: AtomicU64,
@@ -58,6 +59,10 @@ impl Consensus for Solo {
         self.view.lock().unwrap().clone()
     }
 
+    fn leader_changes(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
     fn configuration(&self) -> (Vec<Server>, u64) {
         let address = ([127, 0, 0, 1], 8300).into();
         (vec![Server { id: "s".into(), name: "s1".into(), address, suffrage: Suffrage::Voter }], 1)
@@ -88,6 +93,7 @@ pub(crate) fn server_of(datacenter: &str) -> (rpc::Server, Arc<Solo>) {
         store: Arc::clone(&store),
         index: AtomicU64::new(0),
         view: Mutex::new(view),
+        leadership: watch::Sender::default(),
         barriers: AtomicU64::new(0),
         leases: AtomicU64::new(0),
     });
