@@ -212,7 +212,10 @@ fn the_wan_pool_has_settings_of_its_own() {
     .unwrap();
     assert_eq!((config.serf_lan.to_string().as_str(), config.serf_wan.to_string().as_str()), ("10.0.0.1", "10.0.0.2"));
     assert_eq!(config.advertise_addr_wan.to_string(), "192.0.2.1");
-    assert_eq!((&config.retry_join_wan[..], &config.start_join_wan[..]), (&["a".to_owned()][..], &["b".to_owned()][..]));
+    assert_eq!(
+        (&config.retry_join_wan[..], &config.start_join_wan[..]),
+        (&["a".to_owned()][..], &["b".to_owned()][..])
+    );
     assert_eq!((config.retry_max, config.retry_max_wan, config.retry_interval_wan.as_secs()), (2, 3, 5));
     let secs = |span: agent_core::time::Duration| span.as_micros() / 1_000_000;
     let wan = config.gossip_wan;
