@@ -48,8 +48,9 @@ pub struct Agent {
     /// Its HTTP API.
     pub http: Client,
     kind: Kind,
-    folder: TempDir,
+    // Ends first: its last words are in the folder.
     process: Process,
+    folder: TempDir,
 }
 
 /// Status of a member in `/v1/agent/members`.

@@ -65,6 +65,15 @@ impl Client {
 }
 
 impl Client {
+    /// `POST path` with a body.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or its status is not 200.
+    pub fn post(&self, path: &str, body: &str) -> Result<Answer> {
+        answer(path, self.agent.post(format!("{}{path}", self.base)).send(body))?.ok(path)
+    }
+
     /// `DELETE path`.
     ///
     /// # Errors
