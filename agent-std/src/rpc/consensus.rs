@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use super::BoxFuture;
-use crate::raft::{ProposeError, Raft, Role, Server};
+use crate::raft::{ProposeError, Raft, Role, Server, Status};
 
 /// Why raft did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,8 @@ pub trait Consensus: Send + Sync + 'static {
     fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
     /// A look at the present state. Cheap: every read takes one.
     fn view(&self) -> ConsensusView;
+    /// Returns when this server leads, or follows, another way than it did in `seen`.
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()>;
     /// The servers, and the index of the entry that made this configuration.
     fn configuration(&self) -> (Vec<Server>, u64);
     /// Takes the server of this node id out of the configuration. Only the leader can; a leader that is to go itself hands
@@ -91,6 +93,20 @@ impl Consensus for Raft {
             last_index: status.last_log_index,
             last_term: status.last_log_term,
         }
+    }
+
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()> {
+        let (mut status, leads, followed) = (self.status_changes(), seen.is_leader, seen.leader);
+        Box::pin(async move {
+            let changed = |status: &Status| {
+                let leader = status.leader.as_ref().map(|leader| leader.address);
+                (status.role == Role::Leader) != leads || leader != followed
+            };
+            // Raft has stopped: nothing changes any more.
+            if status.wait_for(changed).await.is_err() {
+                std::future::pending().await
+            }
+        })
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {

@@ -293,8 +293,16 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.pause(&view).await;
         }
+    }
+
+    /// Until another server leads than in `view`, or for a while: a leader that is known but cannot be reached, or does
+    /// not lead yet, may answer soon.
+    pub async fn pause(&self, view: &ConsensusView) {
+        let most = rand::random_range(Duration::from_millis(5)..RETRY);
+        // Either way it is time to try again.
+        let _ = tokio::time::timeout(most, self.config.consensus.leadership_change(view)).await;
     }
 
     /// Makes sure that this server may answer a read.
