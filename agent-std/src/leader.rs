@@ -16,7 +16,7 @@ use crate::{
         AutopilotConfig, AutopilotRequest, CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING,
         RegisterRequest, SERF_HEALTH, Session, SessionRequest, Weights,
     },
-    rpc::{RpcError, Server},
+    rpc::{ConsensusView, RpcError, Server},
     state::{NodeEntry, command::Command},
 };
 
@@ -69,15 +69,14 @@ pub enum MemberNews {
 /// Gives all members of the LAN pool as they are now.
 pub type Members = Arc<dyn Fn() -> Vec<MemberRecord> + Send + Sync>;
 
-/// Runs as long as consensus does; works while this server leads. `own_name` is this server's node: it never deregisters itself.
+/// Runs for ever; works while this server leads. `own_name` is this server's node: it never deregisters itself.
 pub async fn run(server: Server, own_name: String, members: Members, mut news: mpsc::Receiver<MemberNews>) {
     let leader = Leader { server, own_name, members };
-    let mut changes = leader.server.consensus().leader_changes();
+    let mut seen = ConsensusView::default();
     let (mut leads, mut reconcile_at, mut coordinates_at) = (false, Instant::now(), Instant::now());
     let (mut health_at, mut restored) = (Instant::now(), leader.server.store().state().restored_index());
-    let (mut news_is_open, mut next, mut term) = (true, None, 0);
     // Looked at once without being told: it may lead already.
-    changes.mark_changed();
+    let (mut news_is_open, mut next) = (true, Some(Instant::now()));
     loop {
         let wake = async {
             match next {
@@ -86,15 +85,15 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             }
         };
         let event = tokio::select! {
-            changed = changes.changed() => if changed.is_ok() { None } else { return },
+            () = leader.server.consensus().leadership_change(&seen) => None,
             () = wake => None,
             event = news.recv(), if news_is_open => { news_is_open = event.is_some(); event }
         };
         next = None;
+        let view = leader.server.consensus().view();
         // A new term is a new leadership: others may have led in between.
-        let new_term = changes.borrow_and_update().term;
-        let same = std::mem::replace(&mut term, new_term) == new_term;
-        let led = std::mem::replace(&mut leads, leader.server.consensus().view().is_leader) && same;
+        let led = std::mem::replace(&mut leads, view.is_leader) && view.term == seen.term;
+        seen = view;
         if !leads {
             continue;
         }

@@ -308,24 +308,16 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
-            self.until_retry(&view).await;
+            self.pause(&view).await;
         }
     }
 
-    /// Waits until another server leads than when `view` was taken, or for the random time after which Consul's servers
-    /// try again.
-    pub async fn until_retry(&self, view: &ConsensusView) {
-        let mut changes = self.config.consensus.leader_changes();
-        changes.mark_unchanged();
-        let now = self.view();
-        if (now.is_leader, now.leader) != (view.is_leader, view.leader) {
-            return;
-        }
-        tokio::select! {
-            // An error means that consensus has ended, and nothing will change any more.
-            Ok(()) = changes.changed() => {}
-            () = tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)) => {}
-        }
+    /// Until another server leads than in `view`, or for a while: a leader that is known but cannot be reached, or does
+    /// not lead yet, may answer soon.
+    pub async fn pause(&self, view: &ConsensusView) {
+        let most = rand::random_range(Duration::from_millis(5)..RETRY);
+        // Either way it is time to try again.
+        let _ = tokio::time::timeout(most, self.config.consensus.leadership_change(view)).await;
     }
 
     /// Has a server of another datacenter answer: the next one when no connection can be made. Writes are sent once.

@@ -70,7 +70,7 @@ impl Server {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            self.shared.until_retry(&view).await;
+            self.shared.pause(&view).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, sync::watch};
 use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Router, ServerConfig, acl::AllowAll};
 use crate::{
     model::KeyringResponse,
-    raft::{Leadership, Server, Suffrage},
+    raft::{Server, Suffrage},
     rpc,
     state::Store,
 };
@@ -23,8 +23,7 @@ use crate::{
 pub(crate) struct Solo {
     store: Arc<Store>,
     pub index: AtomicU64,
-    pub view: Mutex<ConsensusView>,
-    pub leadership: watch::Sender<Leadership>,
+    pub view: watch::Sender<ConsensusView>,
     /// How often a majority was asked, and how often the lease was enough.
     pub barriers: AtomicU64,
     pub leases: AtomicU64,
@@ -32,7 +31,7 @@ pub(crate) struct Solo {
 
 impl Solo {
     fn leads(&self) -> Result<(), ConsensusError> {
-        if self.view.lock().unwrap().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
+        if self.view.borrow().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
     }
 }
 
@@ -56,11 +55,12 @@ impl Consensus for Solo {
     }
 
     fn view(&self) -> ConsensusView {
-        self.view.lock().unwrap().clone()
+        self.view.borrow().clone()
     }
 
-    fn leader_changes(&self) -> watch::Receiver<Leadership> {
-        self.leadership.subscribe()
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()> {
+        let (mut view, seen) = (self.view.subscribe(), seen.leadership());
+        Box::pin(async move { drop(view.wait_for(|now| now.leadership() != seen).await) })
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {
@@ -92,8 +92,7 @@ pub(crate) fn server_of(datacenter: &str) -> (rpc::Server, Arc<Solo>) {
     let solo = Arc::new(Solo {
         store: Arc::clone(&store),
         index: AtomicU64::new(0),
-        view: Mutex::new(view),
-        leadership: watch::Sender::default(),
+        view: watch::Sender::new(view),
         barriers: AtomicU64::new(0),
         leases: AtomicU64::new(0),
     });

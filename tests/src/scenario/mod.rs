@@ -5,6 +5,7 @@ pub mod federation;
 pub mod join;
 pub mod keys;
 pub mod kill;
+pub mod linear;
 pub mod pool;
 pub mod rpc;
 pub mod servers;
