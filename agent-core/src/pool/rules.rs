@@ -103,6 +103,9 @@ impl Pool<'_> {
         let id = self.members.insert(record, room, now, &mut self.rng)?;
         self.queue.orphan(id);
         self.forget_probe(id);
+        if let Some(place) = self.places.get_mut(usize::from(id.0)) {
+            *place = None;
+        }
         Some(id)
     }
 
