@@ -38,7 +38,11 @@ impl Pool<'_> {
             return count(&mut self.stats.malformed);
         }
         if !self.config.admits(alive.node, alive.meta) {
-            return count(&mut self.stats.not_admitted);
+            count(&mut self.stats.not_admitted);
+            if !is_self && self.config.has_our_id(alive.meta) {
+                self.on_conflict(now, MemberId::SELF, alive.node, alive.address);
+            }
+            return;
         }
         let record = Record { name: alive.node, address: self.with_port(alive.address), meta: alive.meta, vsn };
         let (id, is_new) = match self.members.find(alive.node) {
@@ -67,11 +71,7 @@ impl Pool<'_> {
                     && reclaim > Duration::ZERO
                     && (now.saturating_since(slot.changed) > reclaim || self.spoken_to == Some(record.address)));
             if !reclaimed {
-                warn!(
-                    "another address claims the name {}; the first holder keeps it until it has failed or left",
-                    alive.node
-                );
-                return count(&mut self.stats.conflicts);
+                return self.on_conflict(now, id, alive.node, record.address);
             }
         }
         if is_self {
@@ -93,6 +93,11 @@ impl Pool<'_> {
         self.broadcast(Queue::Member, id, |w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
         if was_gone {
             self.on_member_join(now, id);
+            if self.config.consul_rules
+                && let Some(first) = self.members.same_node_id(id)
+            {
+                self.on_conflict(now, first, alive.node, record.address);
+            }
         } else if meta_changed || slot.address() != record.address {
             self.tell(Event::Member(MemberChange::Updated, id));
         }
@@ -295,6 +300,16 @@ impl Pool<'_> {
 }
 
 impl PoolConfig<'_> {
+    fn tag(&self, key: &str) -> &str {
+        self.tags.iter().find(|tag| tag.0 == key).map_or("", |tag| tag.1)
+    }
+
+    /// The tags have our own node id.
+    fn has_our_id(&self, meta: &[u8]) -> bool {
+        let own = self.tag("id");
+        !own.is_empty() && tags::parse(meta).any(|tag| tag == ("id", own))
+    }
+
     /// Consul's admission rules for one record (spec §10.4): same datacenter and segment, nobody else's node id, servers
     /// only in a WAN pool. A plain serf pool takes everybody.
     pub(super) fn admits(&self, name: &str, meta: &[u8]) -> bool {
@@ -302,15 +317,13 @@ impl PoolConfig<'_> {
             return true;
         }
         let tag = |key: &str| tags::parse(meta).find(|tag| tag.0 == key).map_or("", |tag| tag.1);
-        let own = |key: &str| self.tags.iter().find(|tag| tag.0 == key).map_or("", |tag| tag.1);
         let role = tag("role");
         if self.servers_only {
             return role == "consul";
         }
         let known_role = role == "node" || role == "consul";
-        let id = tag("id");
-        !(known_role && tag("dc") != own("dc"))
-            && tag("segment") == own("segment")
-            && (id.is_empty() || id != own("id") || name == self.name)
+        !(known_role && tag("dc") != self.tag("dc"))
+            && tag("segment") == self.tag("segment")
+            && (name == self.name || !self.has_our_id(meta))
     }
 }

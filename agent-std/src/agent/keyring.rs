@@ -174,6 +174,7 @@ pub async fn request<K: Kind>(
     handle: &Handle<K>,
     datacenter: &str,
     operation: &Operation,
+    relay_factor: u8,
 ) -> Result<KeyringResponse, CommandFailed> {
     let (name, key) = match operation {
         Operation::List => ("_serf_list-keys", &[][..]),
@@ -188,7 +189,9 @@ pub async fn request<K: Kind>(
     let nodes =
         handle.with(move |machine, _| machine.pool().members().filter(|member| alive(member.status)).count()).await?;
     let answers = handle
-        .ask(nodes, move |machine, now| machine.command(now, Command::Query { name, payload: &payload, ack: false }))
+        .ask(nodes, move |machine, now| {
+            machine.command(now, Command::Query { name, payload: &payload, ack: false, relay_factor })
+        })
         .await?;
     let (mut keys, mut primary_keys, mut messages) = (Map::new(), Map::new(), Map::new());
     let (mut failed, mut heard) = (0, 0);

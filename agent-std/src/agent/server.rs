@@ -154,9 +154,9 @@ fn keys(lan: Handle<AgentKind>, wan: Option<Wan>, datacenter: String) -> rpc::Ke
 async fn keys_of<K: Kind>(handle: &Handle<K>, datacenter: &str, request: &KeyringRequest) -> KeyringResponse {
     let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
     match keyring::Operation::new(&request.operation, &request.key) {
-        Ok(operation) => {
-            keyring::request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
-        }
+        Ok(operation) => keyring::request(handle, datacenter, &operation, request.relay_factor)
+            .await
+            .unwrap_or_else(|error| failed(error.to_string())),
         Err(error) => failed(error),
     }
 }

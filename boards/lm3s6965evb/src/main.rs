@@ -198,6 +198,8 @@ impl Host for Thermometer {
             Event::Finished { .. } => log!(info, "command finished"),
             Event::Lagged => log!(warn, "events were lost"),
             Event::User { name, .. } => log!(info, "event {=str}", *name),
+            // The core has logged it.
+            Event::Trouble(_) => {}
             Event::Answer { .. } | Event::Keys | Event::Local => {}
         }
     }
