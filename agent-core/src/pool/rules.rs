@@ -8,7 +8,7 @@
 //! | dead, left | alive | – | – |
 //! | ourselves | refute unless it is what we say | refute | refute unless we leave |
 
-use super::{Event, MemberChange, MemberStatus, Pool, stats::count};
+use super::{Event, MemberChange, MemberStatus, Pool, stats::count, transmit::Packet};
 use crate::{
     config::PoolConfig,
     membership::{
@@ -161,8 +161,8 @@ impl Pool<'_> {
                 let slot = self.members.get_mut(id);
                 slot.incarnation = claim.incarnation;
                 slot.suspicion = suspicion;
-                let deadline = suspicion.deadline(now);
-                self.spread.suspicion = Some(self.spread.suspicion.map_or(deadline, |at| at.min(deadline)));
+                // The first look finds out when the next is due.
+                self.spread.suspicion = Some(now);
                 self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
             }
             State::Dead | State::Left | State::Free => {}
@@ -192,15 +192,24 @@ impl Pool<'_> {
             return;
         }
         let mut earliest = None;
+        let step = Duration::from_micros(self.config.timing.probe_timeout.as_micros() / 2);
         for at in 0..self.members.high() {
             let id = MemberId(at);
-            let slot = self.members.get(id);
+            let slot = *self.members.get(id);
             if slot.state != State::Suspect {
                 continue;
             }
-            let deadline = slot.suspicion.deadline(slot.changed);
-            if deadline > now {
-                earliest = Some(earliest.map_or(deadline, |at: Instant| at.min(deadline)));
+            let (due, is_call) = slot.suspicion.next(slot.changed, step);
+            if due > now || (is_call && slot.suspicion.deadline(slot.changed) > now) {
+                let mut next = due;
+                if due <= now {
+                    let suspicion = &mut self.members.get_mut(id).suspicion;
+                    suspicion.call();
+                    next = suspicion.next(slot.changed, step).0.max(now);
+                    let seq = self.next_seq();
+                    self.send(Packet::Ping { member: id, seq });
+                }
+                earliest = Some(earliest.map_or(next, |at: Instant| at.min(next)));
                 continue;
             }
             let incarnation = slot.incarnation;
