@@ -232,10 +232,10 @@ impl Pool<'_> {
     /// We stood still for `late`: so much longer lasts the round.
     pub(super) fn delay_probe(&mut self, late: Duration) {
         if let Some(round) = &mut self.probe.round {
-            round.started = round.started + late;
+            round.started += late;
             round.direct = round.direct.map(|at| at + late);
-            round.end = round.end + late;
-            round.again = round.again + late;
+            round.end += late;
+            round.again += late;
         }
     }
 

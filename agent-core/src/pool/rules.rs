@@ -144,7 +144,7 @@ impl Pool<'_> {
         let Some(id) = self.members.find(claim.node) else { return };
         let slot = self.members.get(id);
         if claim.incarnation < slot.incarnation {
-            return;
+            return self.on_old_claim(id);
         }
         match slot.state {
             State::Suspect => {
@@ -169,10 +169,21 @@ impl Pool<'_> {
         }
     }
 
+    /// Somebody has missed what came after. If it is about ourselves we say it once more, or the accuser, who asks nobody
+    /// else, would take us for dead; it rides on the ack of the accuser's ping.
+    fn on_old_claim(&mut self, id: MemberId) {
+        if id == MemberId::SELF && !self.is_leaving() && !self.queue.contains(Queue::Member, Some(id)) {
+            self.announce_self();
+        }
+    }
+
     pub(super) fn on_dead(&mut self, now: Instant, claim: &Claim<'_>) {
         let Some(id) = self.members.find(claim.node) else { return };
         let slot = self.members.get(id);
-        if claim.incarnation < slot.incarnation || slot.state.is_gone() {
+        if claim.incarnation < slot.incarnation {
+            return self.on_old_claim(id);
+        }
+        if slot.state.is_gone() {
             return;
         }
         if id == MemberId::SELF && !self.is_leaving() {

@@ -678,3 +678,18 @@ fn a_lost_ping_is_repeated_and_a_full_relay_says_no_at_once() {
     assert_eq!(refused, [slots as u32], "a nack at once for the last one only");
     assert_eq!(world.pools[0].stats().relays_refused, 1);
 }
+
+#[test]
+fn an_accuser_who_missed_the_refutation_hears_it_with_the_ack() {
+    let mut world = joined(4, |_, _| {});
+    world.run(Duration::from_secs(5));
+    world.pools[1].refute(1);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.pools[1].queued(), 0, "the refutation has been told as often as it may");
+    let (mut octets, own) = ([0; 256], world.pools[1].local().incarnation);
+    let mut writer = Writer::new(&mut octets);
+    gossip::Claim { node: "node-1", incarnation: own - 1, from: "node-9" }.emit(&mut writer, gossip::SUSPECT);
+    let len = writer.finish().unwrap();
+    world.pools[1].handle_datagram(world.now, address(2), &mut octets[..len]);
+    assert_eq!((world.pools[1].queued(), world.pools[1].local().incarnation), (1, own), "said again, not anew");
+}
