@@ -209,7 +209,7 @@ impl Net {
         let (mut is_bad, mut until) = self.ways.get(&(from, to)).copied().unwrap_or((true, Instant::ZERO));
         while until <= now {
             is_bad = !is_bad;
-            until = until + self.exponential(if is_bad { length } else { every });
+            until += self.exponential(if is_bad { length } else { every });
         }
         self.ways.insert((from, to), (is_bad, until));
         by_chance || (is_bad && self.chance(lost, 100))
@@ -227,7 +227,7 @@ impl Net {
         let mut time = self.way();
         let mut wait = first;
         while self.weather.tcp_loses && self.loses(now + time, from, to) {
-            time = time + wait;
+            time += wait;
             wait = wait.saturating_mul(2);
         }
         time

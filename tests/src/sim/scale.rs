@@ -256,7 +256,7 @@ pub fn crowd(seed: u64, _: bool) -> Result<Report, String> {
             feed(&mut device, now, dead(node, 1));
         }
         if node % 5 == 0 {
-            now = now + Duration::from_millis(100);
+            now += Duration::from_millis(100);
             device.timeout(now);
             drain(&mut device);
         }
