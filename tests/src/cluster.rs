@@ -207,6 +207,15 @@ impl Agent {
         self.process.signal(Signal::CONT)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn check_ended(&mut self) -> Result<bool> {
+        Ok(self.process.check_running().is_err())
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()

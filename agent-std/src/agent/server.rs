@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     keyring,
     members::{Members, rpc_address},
+    recovery::{self, RecoveryError},
     wan::Wan,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     driver::{AgentKind, Handle, Kind, MemberInfo},
     leader::{self, MemberNews},
     model::{KeyringRequest, KeyringResponse},
-    raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
+    raft::{self, Directory, Disk, ProposeError, Raft, Role, Suffrage},
     rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
 };
@@ -52,6 +53,9 @@ pub enum ServerError {
     /// Raft's log or snapshots.
     #[error(transparent)]
     Raft(#[from] raft::OpenError),
+    /// The configuration that an operator left for it.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
 }
 
 /// What a server works with.
@@ -85,7 +89,10 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
         address: SocketAddr::new(config.advertise_addr, port),
         suffrage: Suffrage::Voter,
     };
-    let directory = directory(&config)?;
+    let disk: Arc<dyn Disk> = Arc::new(directory(&config)?);
+    if let Some(data_dir) = &config.data_dir {
+        recovery::carry_out(&data_dir.join("raft"), &own, &disk)?;
+    }
     let store = Arc::new(Store::default());
     let pool = Pool::from_address(config.bind_addr);
     let known = members.clone();
@@ -94,7 +101,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     settings.trailing_logs = config.raft_trailing_logs.unwrap_or(settings.trailing_logs);
     let raft = Raft::open(
         settings,
-        Arc::new(directory),
+        disk,
         Machine(store.clone()),
         raft::tcp_connector(config.bind_addr),
         Arc::new(move |ip| known.is_server_address(ip)),

@@ -7,6 +7,7 @@ pub mod keys;
 pub mod kill;
 pub mod linear;
 pub mod pool;
+pub mod recovery;
 pub mod rpc;
 pub mod servers;
 pub mod snapshot;
