@@ -87,7 +87,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     };
     let directory = directory(&config)?;
     let store = Arc::new(Store::default());
-    let pool = Pool::default();
+    let pool = Pool::from_address(config.bind_addr);
     let known = members.clone();
     let mut settings = raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed);
     settings.snapshot_threshold = config.raft_snapshot_threshold.unwrap_or(settings.snapshot_threshold);
