@@ -4,6 +4,9 @@
 pub mod join;
 pub mod keys;
 pub mod kill;
+pub mod member;
+pub mod mixed;
+pub mod mixed_consul;
 pub mod pool;
 pub mod rpc;
 pub mod servers;
