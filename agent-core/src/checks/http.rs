@@ -14,6 +14,9 @@ use crate::{
     wire::rpc::Text,
 };
 
+/// Whether checks by HTTP are built in. Where it is false nobody calls this file, and the linker leaves it out.
+pub(crate) const HTTP: bool = cfg!(feature = "http");
+
 /// Room for the URL in an output; longer ones are cut.
 type Name = tcp::Name;
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     agent::CommandError,
+    checks::http::{HTTP, Url},
     rand::Rng,
     time::{Duration, Instant},
     wire::{msgpack::Writer, rpc::Text},
@@ -257,8 +258,10 @@ impl Local<'_> {
             }));
         }
         if let CheckKind::Http { url, .. } = def.kind {
-            crate::checks::http::Url::parse(url)
-                .ok_or(CommandError::Invalid("the URL of a check must be http:// or https://"))?;
+            if !HTTP {
+                return Err(CommandError::Invalid("checks by HTTP are not built in"));
+            }
+            Url::parse(url).ok_or(CommandError::Invalid("the URL of a check must be http:// or https://"))?;
         }
         check_id(names.id.as_str())?;
         let token = Writer::measure(|w| w.text(def.token));

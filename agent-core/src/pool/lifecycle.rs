@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use heapless::Vec;
 
-use super::{Event, MemberStatus, Pool, encode_tags, full, stream::Role};
+use super::{Event, MemberStatus, Pool, encode_tags, full, stats::count, stream::Role};
 use crate::{
     agent::{CommandError, Outcome, Ticket},
     membership::{
@@ -291,7 +291,7 @@ impl Pool<'_> {
             self.announce_join();
         } else if !join.asked {
             // Seeds are tried in turn without a pause; after the last one there is a pause.
-            self.join.seed = (self.join.seed + 1) % self.config.seeds.len().max(1);
+            self.pass_seed();
             self.join.seed_at = if self.join.seed == 0 { now + self.config.retry_join } else { now };
         }
         if join.asked {
@@ -359,8 +359,16 @@ impl Pool<'_> {
             self.join.seed_at = now + self.config.retry_join;
             // A seed that is no address is passed over like one that does not answer.
             if let Err(CommandError::Invalid(_)) = self.enqueue_join(now, seed, true, false) {
-                self.join.seed = (self.join.seed + 1) % self.config.seeds.len();
+                self.pass_seed();
             }
+        }
+    }
+
+    /// The seed has not helped: on to the next one.
+    fn pass_seed(&mut self) {
+        self.join.seed = (self.join.seed + 1) % self.config.seeds.len().max(1);
+        if self.join.seed == 0 {
+            count(&mut self.stats.seed_rounds);
         }
     }
 

@@ -142,6 +142,8 @@ pub struct Pool<'m> {
     recent: Recent<'m>,
     intents: Intents<'m>,
     vivaldi: Vivaldi,
+    /// Where members said they are, by slot; see [`Pool::keep_places`].
+    places: &'m mut [Option<Coordinate>],
     /// Members in the last push/pull of somebody: what a partial table knows of the cluster's size.
     told_size: usize,
     last_seq: u32,
@@ -249,6 +251,7 @@ impl<'m> Pool<'m> {
             recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),
+            places: &mut [],
             told_size: 0,
             last_seq: 0,
             last_ticket: 0,
@@ -334,6 +337,18 @@ impl<'m> Pool<'m> {
     /// Our network coordinate.
     pub fn coordinate(&self) -> &Coordinate {
         self.vivaldi.place()
+    }
+
+    /// Keeps where the members are, as their acks say, for [`Pool::place`]: what a WAN pool sorts datacenters by. Members
+    /// whose slot is beyond the end of `places` have no place.
+    pub fn keep_places(&mut self, places: &'m mut [Option<Coordinate>]) {
+        places.fill(None);
+        self.places = places;
+    }
+
+    /// Where the member called `name` said last that it is; ours is [`Pool::coordinate`].
+    pub fn place(&self, name: &str) -> Option<&Coordinate> {
+        self.places.get(usize::from(self.members.find(name)?.0))?.as_ref()
     }
 
     /// Members of the cluster, as far as we know: our records, or what the last push/pull said when our table is partial.

@@ -4,7 +4,7 @@
 use super::{Pool, stats::count, transmit::Packet};
 use crate::{
     membership::members::{MemberId, State},
-    serf::coordinate::median_of_three,
+    serf::coordinate::{COORDINATES, median_of_three},
     time::Instant,
     wire::{
         coordinate::Coordinate,
@@ -175,10 +175,13 @@ impl Pool<'_> {
         round.direct = None;
         self.awareness.change(-1);
         // Only the first direct ack measures the way to the member itself.
-        if direct {
+        if COORDINATES && direct {
             let rtt = u32::try_from(now.saturating_since(started).as_micros()).unwrap_or(u32::MAX);
             match Coordinate::parse(ack.payload) {
                 Ok(Some(other)) => {
+                    if let Some(place) = self.places.get_mut(usize::from(target.0)) {
+                        *place = Some(other);
+                    }
                     let median = median_of_three(&mut self.members.get_mut(target).rtt, rtt);
                     self.vivaldi.update(&mut self.rng, &other, f64::from(median) / 1e6);
                 }

@@ -43,7 +43,12 @@ impl Pool<'_> {
         let (id, is_new) = match self.members.find(alive.node) {
             Some(id) => (id, false),
             None => match self.members.insert(&record, now, &mut self.rng) {
-                Some(id) => (id, true),
+                Some(id) => {
+                    if let Some(place) = self.places.get_mut(usize::from(id.0)) {
+                        *place = None;
+                    }
+                    (id, true)
+                }
                 None => return,
             },
         };

@@ -84,7 +84,8 @@ impl Pool {
             return Ok(session.clone());
         }
         self.idle().remove(&address);
-        let session = dial(address).await.map_err(|error| RpcError::Connect(error.to_string()))?;
+        let failed = |error| RpcError::Connect(format!("failed to get conn: dial tcp {address}: {error}"));
+        let session = dial(address).await.map_err(failed)?;
         *server = Some(session.clone());
         Ok(session)
     }

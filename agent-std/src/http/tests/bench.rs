@@ -19,7 +19,7 @@ use crate::{
     definition::{Check, CheckKind, Service},
     http::{
         Api, Settings,
-        local::{Itself, KeyOperation, KeyringAnswer, LocalAgent, LocalError, Member, UserEvent},
+        local::{Itself, LocalAgent, LocalError, Member, UserEvent},
         serve,
     },
     model::{HealthCheck, Map, NodeService, Weights},
@@ -182,12 +182,6 @@ impl LocalAgent for Local {
 
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>> {
         self.note("reload".into())
-    }
-
-    fn keyring(&self, operation: KeyOperation) -> BoxFuture<'_, Result<Vec<KeyringAnswer>, LocalError>> {
-        let answer = KeyringAnswer { datacenter: "dc1".into(), num_nodes: 1, ..KeyringAnswer::default() };
-        let noted = self.note(format!("{operation:?}"));
-        Box::pin(async move { noted.await.map(|()| vec![answer]) })
     }
 
     fn fire(&self, event: UserEvent, dc: String, _token: String) -> BoxFuture<'_, Result<(), LocalError>> {
