@@ -497,6 +497,12 @@ impl Wanted {
         match part {
             Part::Header(header) => self.header = header,
             Part::Node(Err(_)) => self.skipped = self.skipped.saturating_add(1),
+            // No news: the room is for what is, and for what comes behind all the members.
+            Part::Node(Ok(node)) if is_known_so(members, &node) => {
+                self.versions.add(node.vsn, node.state == NodeState::Alive);
+                self.others = true;
+                self.inadmissible |= !config.admits(node.name, node.meta);
+            }
             Part::Node(Ok(node)) => {
                 self.versions.add(node.vsn, node.state == NodeState::Alive);
                 self.others |= node.name != config.name;
@@ -514,9 +520,13 @@ impl Wanted {
                 w.uint(event);
                 w.uint(query);
             }),
-            Part::Left(node) => self.stage(stage, LEFT, |w| w.octets(node.as_bytes())),
+            // Intents about members that are neither here nor staged would only fill the stage.
+            Part::Left(node) => {
+                if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
+                    self.stage(stage, LEFT, |w| w.octets(node.as_bytes()));
+                }
+            }
             Part::Status { node, ltime } => {
-                // Intents about members that are neither here nor staged would only fill the stage.
                 if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
                     self.stage(stage, STATUS, |w| {
                         w.text(node);
@@ -568,6 +578,16 @@ fn is_staged(stage: &[u8], node: &str) -> bool {
     stage.len() > SEARCHED
         || staged(stage, NODE)
             .any(|record| Node::parse(&mut Reader::new(record)).is_ok_and(|staged| staged.name == node))
+}
+
+/// Somebody else's record that would change nothing here (gossip spec §7.3).
+fn is_known_so(members: &Members<'_>, node: &Node<'_>) -> bool {
+    let Some(id) = members.find(node.name).filter(|&id| id != MemberId::SELF) else { return false };
+    let slot = members.get(id);
+    node.state == NodeState::Alive
+        && node.incarnation <= slot.incarnation
+        && node.address == slot.address()
+        && !slot.is_forgotten()
 }
 
 fn node_is_server(node: &Node<'_>) -> bool {

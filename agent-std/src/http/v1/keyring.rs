@@ -1,4 +1,5 @@
-//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul.
+//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul; in a
+//! plain Serf pool every member does, as in Serf.
 
 use serde::Deserialize;
 
@@ -35,7 +36,7 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
     } else {
         serde_json::from_slice(&ask.body).map_err(|error| HttpError::bad(format!("Request decode failed: {error}")))?
     };
-    if !api.settings.server {
+    if !api.settings.server && !api.settings.serf_only {
         return Err(HttpError::new(500, "keyring operations must run against a server node"));
     }
     let operation = match ask.method.as_str() {
