@@ -15,6 +15,7 @@ use crate::{
     time::{Duration, Instant},
     wire::{
         gossip::{Claim, DEAD},
+        ip,
         msgpack::Writer,
         serf::{Intent, MAX_EVENT, UserEvent},
         tags::MAX_META,
@@ -251,7 +252,7 @@ impl Pool<'_> {
             contacted: 0,
             refused: false,
         };
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        if let Some(ip) = ip::parse(host) {
             join.step = Step::Dial;
             // An empty list has room for one.
             let _ = join.addresses.push(SocketAddr::new(ip, port));
@@ -451,15 +452,15 @@ impl Pool<'_> {
 /// Splits `ip`, `ip:port`, `[v6]:port`, `host` or `host:port`.
 fn split_seed(seed: &str, default_port: u16) -> Result<(&str, u16), CommandError> {
     const BAD: CommandError = CommandError::Invalid("a seed is host, host:port, ip, ip:port or [ipv6]:port");
-    if seed.parse::<IpAddr>().is_ok() {
+    if ip::parse(seed).is_some() {
         return Ok((seed, default_port));
     }
     if let Some(rest) = seed.strip_prefix('[') {
-        let (ip, port) = rest.split_once(']').ok_or(BAD)?;
-        ip.parse::<IpAddr>().map_err(|_| BAD)?;
+        let (address, port) = rest.split_once(']').ok_or(BAD)?;
+        ip::parse(address).ok_or(BAD)?;
         return match port.strip_prefix(':') {
-            Some(port) => Ok((ip, port.parse().map_err(|_| BAD)?)),
-            None if port.is_empty() => Ok((ip, default_port)),
+            Some(port) => Ok((address, port.parse().map_err(|_| BAD)?)),
+            None if port.is_empty() => Ok((address, default_port)),
             None => Err(BAD),
         };
     }

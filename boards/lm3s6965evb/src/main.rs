@@ -11,6 +11,7 @@ use agent_core::{
     checks::Health,
     local::{CheckDef, CheckKind, ServiceDef},
     time::Duration,
+    wire::rpc::Text,
 };
 use agent_embedded::{
     Buffers, Host, Link, OUTPUT, SOCKETS,
@@ -183,8 +184,13 @@ struct Thermometer(Sensor);
 impl Host for Thermometer {
     fn check(&mut self, _check: HostCheck<'_>, output: &mut heapless::String<OUTPUT>) -> Health {
         let tenths = self.0.read();
-        // Too long for the buffer: then the text is cut, the judgement stands.
-        let _ = core::fmt::write(output, format_args!("{}.{} °C", tenths / 10, tenths.abs() % 10));
+        let mut text = Text::<OUTPUT>::new(if tenths < 0 { "-" } else { "" });
+        text.push_number((tenths.unsigned_abs() / 10).into());
+        text.push(b".");
+        text.push_number((tenths.unsigned_abs() % 10).into());
+        text.push(" °C".as_bytes());
+        // It has no more octets than the buffer.
+        let _ = output.push_str(text.as_str());
         match tenths {
             ..300 => Health::Passing,
             300..400 => Health::Warning,
