@@ -33,7 +33,6 @@ pub struct Running {
     /// RPC, answered here.
     pub server: Server,
     raft: Raft,
-    router: Router,
     own_id: String,
     _tasks: JoinSet<()>,
 }
@@ -123,7 +122,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
             });
             Ok(())
         }),
-        router: router.clone(),
+        router,
         keyring: keys(handle.clone(), wan, config.datacenter.clone()),
     });
     let mut tasks = JoinSet::new();
@@ -132,7 +131,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
     tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
     tasks.spawn(announce_leader(raft.clone(), handle));
-    Ok(Running { server, raft, router, own_id: node_id.to_owned(), _tasks: tasks })
+    Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
 }
 
 /// How the gossip keys of both pools are reached.
@@ -248,7 +247,7 @@ impl Running {
             section(vec![
                 ("acl", "disabled".to_owned()),
                 ("bootstrap", config.bootstrap.to_string()),
-                ("known_datacenters", self.router.datacenters().len().to_string()),
+                ("known_datacenters", self.server.router().datacenters().len().to_string()),
                 ("leader", (status.role == Role::Leader).to_string()),
                 ("leader_addr", leader),
                 ("server", "true".to_owned()),
