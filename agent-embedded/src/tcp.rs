@@ -11,7 +11,6 @@ use agent_core::agent::{Port, StreamId, StreamInput};
 use embassy_futures::select::{Either, select};
 use embassy_net::{
     Stack,
-    dns::DnsQueryType,
     tcp::{State, TcpSocket},
 };
 use embassy_time::{Duration, with_deadline, with_timeout};
@@ -129,9 +128,18 @@ async fn connect(stack: Stack<'_>, socket: &mut TcpSocket<'_>, job: &Job) -> boo
 }
 
 /// The address of `name`, if a name server knows one.
+#[cfg(feature = "names")]
 pub(crate) async fn look_up(stack: Stack<'_>, name: &str) -> Option<IpAddr> {
+    use embassy_net::dns::DnsQueryType;
     let found = stack.dns_query(name, DnsQueryType::A).await.ok()?;
     found.first().map(|&embassy_net::IpAddress::Ipv4(ip)| IpAddr::V4(ip))
+}
+
+/// Without the DNS client no name has an address.
+#[cfg(not(feature = "names"))]
+pub(crate) async fn look_up(_stack: Stack<'_>, name: &str) -> Option<IpAddr> {
+    crate::fmt::log!(warn, "{=str} is no address, and this firmware cannot look names up", name);
+    None
 }
 
 /// Carries octets between the agent and an open socket until one side is done.

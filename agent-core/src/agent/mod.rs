@@ -35,7 +35,7 @@ pub use streams::ConnectionSlot;
 use crate::{
     checks::{
         Health, host,
-        http::{self, Url},
+        http::{self, HTTP, Url},
         schedule::{self, Work},
         tcp, ttl,
     },
@@ -47,6 +47,7 @@ use crate::{
     pool::{Member, MemberChange, Pool, PoolStats},
     rand::Rng,
     rpc::{Arrival, Servers, Session, Task, rpc_address},
+    serf::coordinate::COORDINATES,
     time::{Duration, Instant},
     wire::{
         msgpack::Writer,
@@ -236,7 +237,7 @@ impl<'m> Agent<'m> {
         match entry.usage {
             Usage::Rpc => self.session.fill(out),
             Usage::Check => match self.local.check_at(entry.index.into()).map(|check| check.job()) {
-                Some(Job::Http(job)) => {
+                Some(Job::Http(job)) if HTTP => {
                     let filled = http::fill(&job, entry.sent as usize, out);
                     entry.sent += filled as u32;
                     filled
@@ -404,7 +405,7 @@ impl<'m> Agent<'m> {
         let nowhere = Target::Address(crate::pool::NOWHERE);
         let (to, tls, verify) = match self.local.check_at(index).map(|check| check.job()) {
             Some(Job::Tcp(target)) => (tcp::target(target), None, true),
-            Some(Job::Http(job)) => {
+            Some(Job::Http(job)) if HTTP => {
                 let url = Url::parse(job.url);
                 let tls = url.filter(|url| url.tls).map(|url| url.host);
                 (url.and_then(|url| url.target()), tls, job.verify)
@@ -467,7 +468,7 @@ impl<'m> Agent<'m> {
         let index = usize::from(entry.index);
         let (rng, local) = (&mut self.rng, &mut self.local);
         let current = local.is_running(index) && local.generation_of(index) == entry.check_generation;
-        let is_http = local.check_at(index).is_some_and(|check| matches!(check.job(), Job::Http(_)));
+        let is_http = HTTP && local.check_at(index).is_some_and(|check| matches!(check.job(), Job::Http(_)));
         let failed = input == StreamInput::Failed;
         let mut over = !current || failed;
         if current {
@@ -595,7 +596,7 @@ impl<'m> Agent<'m> {
             let us = identity(self.config);
             let method = self.sync.method(call);
             self.call(Task::Sync(call), method, |w, sync, local| sync.emit(w, call, us, local));
-        } else if now >= self.coordinate_due {
+        } else if COORDINATES && now >= self.coordinate_due {
             let interval = COORDINATE.max(Duration::from_secs(members as u64 / COORDINATES_PER_SECOND));
             self.coordinate_due = now + interval + self.rng.up_to(interval);
             let place = *self.pool.coordinate();

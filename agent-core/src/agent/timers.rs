@@ -1,7 +1,7 @@
 //! The agent's own deadlines, one line each; the pool has its own.
 
 use super::{Agent, Reason};
-use crate::time::Instant;
+use crate::{serf::coordinate::COORDINATES, time::Instant};
 
 impl Agent<'_> {
     /// The earliest deadline of our own, and which it is.
@@ -13,7 +13,7 @@ impl Agent<'_> {
         // Passed: anti-entropy has a call to make. While a call is under way it waits for that.
         let sync = (self.session.is_free() && self.may_call()).then(|| self.sync.due(&self.local, self.now));
         // Passed: it is time to send our coordinate.
-        let coordinate = (self.session.is_free() && self.may_call()).then_some(self.coordinate_due);
+        let coordinate = (COORDINATES && self.session.is_free() && self.may_call()).then_some(self.coordinate_due);
         // Passed: the asker is told that it failed.
         let names = self.names.due().map(|at| (at, Reason::Dns));
         let calls = [sync, coordinate].into_iter().flatten().map(|at| (at.max(self.call_after), Reason::Rpc)).min();

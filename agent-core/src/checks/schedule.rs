@@ -50,10 +50,10 @@ pub(crate) fn on_due(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: 
         },
         Some(Due::Overrun) => {
             match judge {
-                Judge::Http => http::overrun(now, rng, local, index),
+                Judge::Http if http::HTTP => http::overrun(now, rng, local, index),
                 Judge::Tcp => tcp::overrun(now, rng, local, index),
                 Judge::Host => host::overrun(now, rng, local, index),
-                Judge::Static | Judge::Ttl => local.unschedule(index),
+                Judge::Static | Judge::Ttl | Judge::Http => local.unschedule(index),
             }
             Work::Stop
         }

@@ -74,9 +74,33 @@ impl Suspicion {
     }
 }
 
-/// log₁₀ of `n`, in thousandths rounded down; 0 for 0 and 1.
+/// log₁₀ of `n`, in thousandths rounded down; 0 for 0 and 1. By integers, digit by digit: each digit after the point is
+/// the whole part of the logarithm of what is left, to the tenth power.
 pub(crate) fn log10_milli(n: usize) -> u64 {
-    libm::floor(libm::log10((n.max(1)) as f64) * 1000.0) as u64
+    let n = u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    let mut log = u64::from(n.ilog10());
+    let scale = 10u64.pow(n.ilog10());
+    // In two steps, because 56 bits behind the point do not fit in one.
+    let (whole, rest) = ((u64::from(n) << 28) / scale, (u64::from(n) << 28) % scale);
+    let mut left = (whole << 28) + (rest << 28) / scale;
+    for _ in 0..3 {
+        let (square, tens) = product(left, left);
+        let (fourth, more) = product(square, square);
+        let tens = 2 * tens + more;
+        let (fifth, more) = product(fourth, left);
+        let tens = tens + more;
+        let (tenth, more) = product(fifth, fifth);
+        log = 10 * log + 2 * tens + more;
+        left = tenth;
+    }
+    log
+}
+
+/// The product of two numbers from 1 to 10 with 56 bits behind the point: brought below 10 again, and 1 if that took a
+/// division by ten.
+fn product(a: u64, b: u64) -> (u64, u64) {
+    let product = ((u128::from(a) * u128::from(b)) >> 56) as u64;
+    if product < 10 << 56 { (product, 0) } else { (product / 10, 1) }
 }
 
 #[cfg(test)]
@@ -108,5 +132,14 @@ mod tests {
         assert_eq!(log10_milli(999), 2999);
         assert_eq!(log10_milli(1000), 3000);
         assert_eq!(log10_milli(0), 0);
+    }
+
+    #[test]
+    fn the_logarithm_is_exact() {
+        let near = (0..10).map(|k| 10u32.pow(k)).flat_map(|power| power.saturating_sub(3)..=power + 3);
+        for n in (1..100_000).chain(near).chain((1..u32::MAX).step_by(1_000_003)).chain([u32::MAX]) {
+            let expected = if n == 0 { 0 } else { (f64::from(n).log10() * 1000.0).floor() as u64 };
+            assert_eq!(log10_milli(n as usize), expected, "{n}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Pool, stats::count, transmit::Packet};
 use crate::{
     membership::members::{MemberId, State},
-    serf::coordinate::median_of_three,
+    serf::coordinate::{COORDINATES, median_of_three},
     time::Instant,
     wire::{
         coordinate::Coordinate,
@@ -175,7 +175,7 @@ impl Pool<'_> {
         round.direct = None;
         self.awareness.change(-1);
         // Only the first direct ack measures the way to the member itself.
-        if direct {
+        if COORDINATES && direct {
             let rtt = u32::try_from(now.saturating_since(started).as_micros()).unwrap_or(u32::MAX);
             match Coordinate::parse(ack.payload) {
                 Ok(Some(other)) => {
@@ -195,6 +195,11 @@ impl Pool<'_> {
         if let Some(round) = self.probe.round.as_mut().filter(|round| round.seq == seq && now <= round.end) {
             round.nacks = round.nacks.saturating_add(1);
         }
+    }
+
+    /// A slot has another member: a round that was about the former one is over.
+    pub(super) fn forget_probe(&mut self, id: MemberId) {
+        self.probe.round = self.probe.round.filter(|round| round.target != id);
     }
 
     /// The TCP ping of the round `seq` was answered.

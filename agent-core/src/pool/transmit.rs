@@ -6,6 +6,7 @@ use super::{Pool, stats::count};
 use crate::{
     membership::members::MemberId,
     memory::MailId,
+    serf::coordinate::COORDINATES,
     wire::{
         crc, crypt,
         envelope::{self, BUDGET},
@@ -81,7 +82,7 @@ impl Pool<'_> {
             Packet::Ack { to, seq, direct } => {
                 let mut payload = [0; crate::wire::coordinate::PAYLOAD];
                 let mut coordinate = Writer::new(&mut payload);
-                if direct {
+                if COORDINATES && direct {
                     self.vivaldi.place().emit(&mut coordinate);
                 }
                 let len = coordinate.len();

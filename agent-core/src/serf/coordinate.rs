@@ -5,6 +5,10 @@ use crate::{
     wire::coordinate::{Coordinate, DIMENSIONS},
 };
 
+/// Whether we take part. Where it is false nobody calls the rest of this file, and the linker leaves it out with all the
+/// arithmetic that a small processor does not have.
+pub(crate) const COORDINATES: bool = cfg!(feature = "coordinates");
+
 const ERROR_MAX: f64 = 1.5;
 /// How far one measurement moves us (CC), and our error (CE).
 const STEP: f64 = 0.25;

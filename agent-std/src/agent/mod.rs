@@ -212,7 +212,7 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let rpc = match &running {
         Some(running) => Rpc::new(running.server.clone()),
         None => {
-            let client = Arc::new(Client::new(Pool::default(), servers.clone()));
+            let client = Arc::new(Client::new(Pool::from_address(config.bind_addr), servers.clone()));
             tasks.spawn(rebalance(client.clone()));
             Rpc::new(client)
         }

@@ -227,6 +227,11 @@ impl Server {
         expiries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect()
     }
 
+    /// When the next session's time is over.
+    pub fn next_session_end(&self) -> Option<Instant> {
+        self.shared.expiries.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+    }
+
     /// A session has ended.
     pub fn forget_session(&self, id: &str) {
         self.shared.forget_session(id);
@@ -269,13 +274,26 @@ impl Shared {
     /// The one place where calls are forwarded: to another datacenter, or to the leader, waiting up to 7 s for there to be
     /// one. `local` runs here, on the leader, or at once for stale reads, and once more when it says
     /// that the leader has moved.
-    pub async fn answer<F: Future<Output = Result<Vec<u8>, Step>> + Send>(
+    pub fn answer<'a, F: Future<Output = Result<Vec<u8>, Step>> + Send + 'a>(
+        &'a self,
+        datacenter: &'a str,
+        freshness: Freshness,
+        method: &'a str,
+        args: &'a [u8],
+        local: impl Fn() -> F + Send + Sync + 'a,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> + Send + 'a {
+        // One copy of the code for all methods, and only as much memory as this one needs: thousands may wait here.
+        let local = move || -> BoxFuture<'a, _> { Box::pin(local()) };
+        async move { self.answer_by(datacenter, freshness, method, args, &local).await }
+    }
+
+    async fn answer_by<'a>(
         &self,
         datacenter: &str,
         freshness: Freshness,
         method: &str,
         args: &[u8],
-        local: impl Fn() -> F,
+        local: &(dyn Fn() -> BoxFuture<'a, Result<Vec<u8>, Step>> + Send + Sync),
     ) -> Result<Vec<u8>, CallError> {
         // Empty is an error in 1.8.7 and means the own one since 1.15; no peer relies on the error.
         if !datacenter.is_empty() && !datacenter.eq_ignore_ascii_case(&self.config.datacenter) {
@@ -308,8 +326,16 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.pause(&view).await;
         }
+    }
+
+    /// Until another server leads than in `view`, or for a while: a leader that is known but cannot be reached, or does
+    /// not lead yet, may answer soon.
+    pub async fn pause(&self, view: &ConsensusView) {
+        let most = rand::random_range(Duration::from_millis(5)..RETRY);
+        // Either way it is time to try again.
+        let _ = tokio::time::timeout(most, self.config.consensus.leadership_change(view)).await;
     }
 
     /// Has a server of another datacenter answer: the next one when no connection can be made. Writes are sent once.

@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     RpcError,
     acl::{Access, Resource},
-    client::{HOLD, RETRY},
+    client::HOLD,
     codec,
     exchange::{Exchange, MAX_REQUEST},
     pool::DIAL,
@@ -70,7 +70,7 @@ impl Server {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.shared.pause(&view).await;
         }
     }
 

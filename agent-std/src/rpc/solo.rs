@@ -3,13 +3,13 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Router, ServerConfig, acl::AllowAll};
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Solo {
     store: Arc<Store>,
     pub index: AtomicU64,
-    pub view: Mutex<ConsensusView>,
+    pub view: watch::Sender<ConsensusView>,
     /// How often a majority was asked, and how often the lease was enough.
     pub barriers: AtomicU64,
     pub leases: AtomicU64,
@@ -31,7 +31,7 @@ pub(crate) struct Solo {
 
 impl Solo {
     fn leads(&self) -> Result<(), ConsensusError> {
-        if self.view.lock().unwrap().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
+        if self.view.borrow().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
     }
 }
 
@@ -55,7 +55,12 @@ impl Consensus for Solo {
     }
 
     fn view(&self) -> ConsensusView {
-        self.view.lock().unwrap().clone()
+        self.view.borrow().clone()
+    }
+
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()> {
+        let (mut view, seen) = (self.view.subscribe(), seen.leadership());
+        Box::pin(async move { drop(view.wait_for(|now| now.leadership() != seen).await) })
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {
@@ -87,7 +92,7 @@ pub(crate) fn server_of(datacenter: &str) -> (rpc::Server, Arc<Solo>) {
     let solo = Arc::new(Solo {
         store: Arc::clone(&store),
         index: AtomicU64::new(0),
-        view: Mutex::new(view),
+        view: watch::Sender::new(view),
         barriers: AtomicU64::new(0),
         leases: AtomicU64::new(0),
     });

@@ -221,7 +221,7 @@ async fn a_blocking_read_ends_with_its_time_and_jitter() {
 #[tokio::test(start_paused = true)]
 async fn without_a_leader_calls_wait_and_then_say_so() {
     let (server, solo) = solo::server();
-    *solo.view.lock().unwrap() = ConsensusView::default();
+    solo.view.send_replace(ConsensusView::default());
     let rpc = Rpc::new(server);
     let began = tokio::time::Instant::now();
     let error = rpc.call::<_, bool>("KVS.Apply", &set("a", "1")).await.unwrap_err();
@@ -233,11 +233,38 @@ async fn without_a_leader_calls_wait_and_then_say_so() {
     assert!(!reply.meta.known_leader, "stale reads are answered all the same");
 }
 
+/// Writes, both kinds of reads and snapshots wait for the same thing.
+#[tokio::test(start_paused = true)]
+async fn an_election_wakes_the_calls_that_wait_for_it() {
+    let (server, solo) = solo::server();
+    let leads = solo.view.send_replace(ConsensusView::default());
+    let rpc = Rpc::new(server);
+    let mut consistent = key("a");
+    consistent.options.require_consistent = true;
+    let save = SnapshotRequest { datacenter: "dc1".into(), ..<_>::default() };
+    let (set, default) = (set("a", "1"), key("a"));
+    let began = tokio::time::Instant::now();
+    let elect = async {
+        // Long enough for everybody to have begun to wait, by a clock that only waiting moves.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        solo.view.send_replace(leads);
+    };
+    let (write, read, confirmed, saved, ()) = tokio::join!(
+        rpc.call::<_, bool>("KVS.Apply", &set),
+        rpc.call::<_, DirEntriesReply>("KVS.Get", &default),
+        rpc.call::<_, DirEntriesReply>("KVS.Get", &consistent),
+        rpc.snapshot(save, Vec::new()),
+        elect
+    );
+    assert!(write.is_ok() && read.is_ok() && confirmed.is_ok() && saved.is_ok());
+    assert!(began.elapsed() <= Duration::from_millis(2), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_follower_forwards_and_marks_the_hop() {
     let leader = Bench::start().await;
     let follower = Bench::start().await;
-    *follower.solo.view.lock().unwrap() = ConsensusView { leader: Some(leader.address), ..<_>::default() };
+    follower.solo.view.send_replace(ConsensusView { leader: Some(leader.address), ..<_>::default() });
     let _: bool = follower.local().call("KVS.Apply", &set("a", "1")).await.unwrap();
     let reply: DirEntriesReply = follower.local().call("KVS.Get", &key("a")).await.unwrap();
     assert_eq!(reply.entries.unwrap().len(), 1);
@@ -380,8 +407,7 @@ async fn every_read_mode_asks_what_its_promise_needs() {
         assert_eq!((asked(), reply.meta.known_leader, reply.meta.last_contact), (wanted, true, Nanos(0)));
     }
     // Cut off: only what may be old is answered, and says how old.
-    *solo.view.lock().unwrap() =
-        ConsensusView { last_contact: Some(Duration::from_secs(15)), ..ConsensusView::default() };
+    solo.view.send_replace(ConsensusView { last_contact: Some(Duration::from_secs(15)), ..ConsensusView::default() });
     let reply: DirEntriesReply = rpc.call("KVS.Get", &stale).await.unwrap();
     assert_eq!((reply.meta.known_leader, reply.meta.last_contact), (false, Nanos(15_000_000_000)));
     for request in [&default, &consistent] {

@@ -332,6 +332,20 @@ fn force_leave_makes_the_failed_left_and_prune_erases_them() {
     assert_eq!(world.pools[0].force_leave(world.now, "nobody", false), Err(CommandError::Unknown));
 }
 
+/// A device's stage does not hold the records of all the members that it knows, and still hears what follows them.
+#[test]
+fn a_small_stage_hears_of_every_status() {
+    let mut world = joined(24, |_, _| {});
+    let stage: &mut [u8] = Box::leak(vec![0; 1024].into_boxed_slice());
+    world.pools[23].stage = stage;
+    let id = world.pools[23].members.find("node-3").unwrap();
+    let slot = world.pools[23].members.get_mut(id);
+    slot.status_ltime = 0;
+    slot.set_status(MemberStatus::Leaving);
+    world.run(Duration::from_secs(120));
+    assert_eq!(world.statuses(23)["node-3"], MemberStatus::Alive);
+}
+
 #[test]
 fn an_event_reaches_everybody_once() {
     let mut world = joined(8, encrypted);
