@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{AgentKind, Handle, Kind, MemberInfo},
+    driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
-    model::{KeyringRequest, KeyringResponse},
+    model::KeyringResponse,
     raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
     rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
@@ -33,7 +33,6 @@ pub struct Running {
     /// RPC, answered here.
     pub server: Server,
     raft: Raft,
-    router: Router,
     own_id: String,
     _tasks: JoinSet<()>,
 }
@@ -123,7 +122,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
             });
             Ok(())
         }),
-        router: router.clone(),
+        router,
         keyring: keys(handle.clone(), wan, config.datacenter.clone()),
     });
     let mut tasks = JoinSet::new();
@@ -132,7 +131,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
     tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
     tasks.spawn(announce_leader(raft.clone(), handle));
-    Ok(Running { server, raft, router, own_id: node_id.to_owned(), _tasks: tasks })
+    Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
 }
 
 /// How the gossip keys of both pools are reached.
@@ -141,24 +140,14 @@ fn keys(lan: Handle<AgentKind>, wan: Option<Wan>, datacenter: String) -> rpc::Ke
         let (lan, wan, datacenter) = (lan.clone(), wan.clone().filter(|_| in_wan), datacenter.clone());
         Box::pin(async move {
             let response = match (&wan, in_wan) {
-                (Some(wan), _) => keys_of(wan.handle(), &datacenter, &request).await,
+                (Some(wan), _) => keyring::answer(wan.handle(), &datacenter, &request).await,
                 // Nobody there, nobody to ask.
                 (None, true) => KeyringResponse { datacenter, ..KeyringResponse::default() },
-                (None, false) => keys_of(&lan, &datacenter, &request).await,
+                (None, false) => keyring::answer(&lan, &datacenter, &request).await,
             };
             KeyringResponse { wan: in_wan, ..response }
         })
     })
-}
-
-async fn keys_of<K: Kind>(handle: &Handle<K>, datacenter: &str, request: &KeyringRequest) -> KeyringResponse {
-    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
-    match keyring::Operation::new(&request.operation, &request.key) {
-        Ok(operation) => {
-            keyring::request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
-        }
-        Err(error) => failed(error),
-    }
 }
 
 /// The raft directory; `-dev` keeps it only as long as the process.
@@ -248,7 +237,7 @@ impl Running {
             section(vec![
                 ("acl", "disabled".to_owned()),
                 ("bootstrap", config.bootstrap.to_string()),
-                ("known_datacenters", self.router.datacenters().len().to_string()),
+                ("known_datacenters", self.server.router().datacenters().len().to_string()),
                 ("leader", (status.role == Role::Leader).to_string()),
                 ("leader_addr", leader),
                 ("server", "true".to_owned()),

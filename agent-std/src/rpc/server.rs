@@ -172,6 +172,11 @@ impl Server {
         &self.shared.config.pool
     }
 
+    /// Ways to other datacenters.
+    pub fn router(&self) -> &Router {
+        &self.shared.config.router
+    }
+
     /// What is known of the servers' health.
     pub fn server_health(&self) -> ServerHealthReply {
         self.shared.server_health()
