@@ -3,6 +3,8 @@
 
 mod health;
 
+pub use health::Stability;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_core::pool::MemberStatus;

@@ -216,6 +216,20 @@ impl Agent {
         Ok(self.process.check_running().is_err())
     }
 
+    /// Runs one of its program's own commands against it, for example `"keyring"` with `["-list"]`; gives what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails; the text is what it complains of.
+    pub fn command(&self, command: &str, args: &[&str]) -> Result<String> {
+        let address = format!("-http-addr={}:{}", self.network.address(self.host), self.network.ports.http);
+        let output = Command::new(self.kind.program()?).args([command, &address]).args(args).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()

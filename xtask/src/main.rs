@@ -31,7 +31,7 @@ Usage: cargo xtask <task>
   sim --raft [--seeds N] [--seed SEED]
                    simulate servers: raft, log, store and clients, with faults of disks, networks and clocks; N seeds
                    (default 1000) from SEED (default 1); --seed alone replays one
-  bench [--quick] [start] [idle] [kv]
+  bench [--quick] [start] [idle] [kv] [watch] [catalog] [failover]
                    measure the core alone, and the agent beside the real Consul in one run
   fuzz MINUTES     look for inputs that agent-core does not survive; needs a nightly compiler and cargo-fuzz
   peers            install the real Consul and Serf agents that the tests use; prints their folder

@@ -1,7 +1,5 @@
 //! Checks that only the host can run: scripts on a server, closures on a device.
 
-use core::fmt::Write as _;
-
 use super::{Health, schedule::finish};
 use crate::{
     local::{Judge, Local},
@@ -40,12 +38,21 @@ pub(super) fn overrun(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index:
 pub(super) fn span(span: Duration) -> Text<24> {
     let mut text = Text::EMPTY;
     let (millis, secs) = (span.as_millis() % 1000, span.as_secs());
-    // Writing to `Text` cannot fail.
-    let _ = match (secs, millis) {
-        (0, _) => write!(text, "{millis}ms"),
-        (0..60, 0) => write!(text, "{secs}s"),
-        (_, 0) => write!(text, "{}m{}s", secs / 60, secs % 60),
-        _ => write!(text, "{secs}.{millis:03}s"),
+    let mut put = |numbers: &[u64], unit: &[u8]| {
+        numbers.iter().for_each(|&number| text.push_number(number));
+        text.push(unit);
     };
+    match (secs, millis) {
+        (0, _) => put(&[millis], b"ms"),
+        (0..60, 0) => put(&[secs], b"s"),
+        (_, 0) => {
+            put(&[secs / 60], b"m");
+            put(&[secs % 60], b"s");
+        }
+        _ => {
+            put(&[secs], b".");
+            put(&[millis / 100, millis / 10 % 10, millis % 10], b"s");
+        }
+    }
     text
 }

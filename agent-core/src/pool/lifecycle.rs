@@ -15,6 +15,7 @@ use crate::{
     time::{Duration, Instant},
     wire::{
         gossip::{Claim, DEAD},
+        ip,
         msgpack::Writer,
         serf::{Intent, MAX_EVENT, UserEvent},
         tags::MAX_META,
@@ -49,6 +50,8 @@ pub(super) struct Joins {
     /// The seed to try next while we know nobody, and when.
     seed: usize,
     seed_at: Instant,
+    /// A server has heard of us from ourselves.
+    pub met_server: bool,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,7 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { seed: 0, seed_at: now }
+        Joins { seed: 0, seed_at: now, met_server: false }
     }
 }
 
@@ -249,7 +252,7 @@ impl Pool<'_> {
             contacted: 0,
             refused: false,
         };
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        if let Some(ip) = ip::parse(host) {
             join.step = Step::Dial;
             // An empty list has room for one.
             let _ = join.addresses.push(SocketAddr::new(ip, port));
@@ -289,10 +292,14 @@ impl Pool<'_> {
         self.mail.free(join.host);
         if join.contacted > 0 {
             self.announce_join();
+            // Joined through others, whose tables may be partial: let a server know at once.
+            if !self.join.met_server && self.config.consul_rules {
+                self.spread.push_pull = now;
+            }
         } else if !join.asked {
             // Seeds are tried in turn without a pause; after the last one there is a pause.
             self.pass_seed();
-            self.join.seed_at = if self.join.seed == 0 { now + self.config.retry_join } else { now };
+            self.join.seed_at = if self.join.seed == 0 { now + self.seed_pause() } else { now };
         }
         if join.asked {
             let outcome = match join.contacted {
@@ -345,18 +352,39 @@ impl Pool<'_> {
         }
     }
 
-    /// We know nobody alive, there are seeds, and none is being tried.
+    /// We know nobody alive, or no server where there are servers; there are seeds, and none is being tried.
+    ///
+    /// Members whose servers have all moved know each other still, but nobody among them knows where the servers are.
     fn wants_seed(&self) -> bool {
         !self.config.seeds.is_empty()
             && self.queues.joins.iter().all(|join| join.asked)
-            && self.members.len() == self.members.gone() + 1
+            && (self.is_alone() || self.misses_servers())
             && !self.is_leaving()
+    }
+
+    /// We are no server, and know none.
+    fn misses_servers(&self) -> bool {
+        self.config.consul_rules && !self.is_server() && self.members.servers() == 0
+    }
+
+    /// We know nobody alive.
+    fn is_alone(&self) -> bool {
+        self.members.len() == self.members.gone() + 1
+    }
+
+    /// Time between rounds over the seeds. Shorter for those who know each other and miss the servers: all shall be back in a
+    /// minute.
+    fn seed_pause(&self) -> Duration {
+        /// Also the time in which a probe and a short suspicion find a dead server.
+        const WITHOUT_SERVERS: Duration = Duration::from_secs(8);
+        let pause = self.config.retry_join;
+        if self.is_alone() { pause } else { pause.min(WITHOUT_SERVERS) }
     }
 
     pub(super) fn on_join_time(&mut self, now: Instant) {
         if self.wants_seed() && self.join.seed_at <= now {
             let seed = self.config.seeds[self.join.seed % self.config.seeds.len()];
-            self.join.seed_at = now + self.config.retry_join;
+            self.join.seed_at = now + self.seed_pause();
             // A seed that is no address is passed over like one that does not answer.
             if let Err(CommandError::Invalid(_)) = self.enqueue_join(now, seed, true, false) {
                 self.pass_seed();
@@ -374,7 +402,7 @@ impl Pool<'_> {
 
     /// Goes on leaving: the intent must have spread before our dead message does, or others would call us failed.
     pub(super) fn on_leave_time(&mut self, now: Instant) {
-        let alone = self.members.len() == self.members.gone() + 1;
+        let alone = self.is_alone();
         if let Leave::Intent { ticket, until } = self.leave
             && (alone || until <= now || !self.queue.contains(Queue::Intent, None))
         {
@@ -424,15 +452,15 @@ impl Pool<'_> {
 /// Splits `ip`, `ip:port`, `[v6]:port`, `host` or `host:port`.
 fn split_seed(seed: &str, default_port: u16) -> Result<(&str, u16), CommandError> {
     const BAD: CommandError = CommandError::Invalid("a seed is host, host:port, ip, ip:port or [ipv6]:port");
-    if seed.parse::<IpAddr>().is_ok() {
+    if ip::parse(seed).is_some() {
         return Ok((seed, default_port));
     }
     if let Some(rest) = seed.strip_prefix('[') {
-        let (ip, port) = rest.split_once(']').ok_or(BAD)?;
-        ip.parse::<IpAddr>().map_err(|_| BAD)?;
+        let (address, port) = rest.split_once(']').ok_or(BAD)?;
+        ip::parse(address).ok_or(BAD)?;
         return match port.strip_prefix(':') {
-            Some(port) => Ok((ip, port.parse().map_err(|_| BAD)?)),
-            None if port.is_empty() => Ok((ip, default_port)),
+            Some(port) => Ok((address, port.parse().map_err(|_| BAD)?)),
+            None if port.is_empty() => Ok((address, default_port)),
             None => Err(BAD),
         };
     }

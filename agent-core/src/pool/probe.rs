@@ -197,6 +197,11 @@ impl Pool<'_> {
         }
     }
 
+    /// A slot has another member: a round that was about the former one is over.
+    pub(super) fn forget_probe(&mut self, id: MemberId) {
+        self.probe.round = self.probe.round.filter(|round| round.target != id);
+    }
+
     /// The TCP ping of the round `seq` was answered.
     pub(super) fn on_tcp_pong(&mut self, seq: u32) {
         if let Some(round) = self.probe.round.as_mut().filter(|round| round.seq == seq) {

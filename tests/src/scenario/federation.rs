@@ -36,9 +36,9 @@ fn site(datacenter: &'static str, kind: Kind, count: u8, wan: Option<String>) ->
             "encrypt": KEY,
             "retry_join_wan": wan.into_iter().collect::<Vec<_>>(),
             "retry_interval_wan": "1s",
-            // The LAN's times: Consul's WAN profile waits for links around the world.
+            // The times of a LAN: the WAN profile waits for links around the world, and long for others to accuse too.
             "gossip_wan": {
-                "probe_interval": "1s", "probe_timeout": "500ms", "gossip_interval": "200ms", "suspicion_mult": 4,
+                "probe_interval": "1s", "probe_timeout": "500ms", "gossip_interval": "200ms", "suspicion_mult": 2,
             },
         })
     };
