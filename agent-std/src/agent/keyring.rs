@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     config::Config,
     driver::{CommandFailed, Handle, Kind, Machine as _, Notice},
-    model::{KeyringResponse, Map},
+    model::{KeyringRequest, KeyringResponse, Map},
     rpc::codec,
     whole_file,
 };
@@ -166,11 +166,22 @@ struct KeyResponse {
     result: bool,
 }
 
+/// What the members of a pool answer to what is `asked`; an error is in the answer.
+pub async fn answer<K: Kind>(handle: &Handle<K>, datacenter: &str, asked: &KeyringRequest) -> KeyringResponse {
+    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
+    match Operation::new(&asked.operation, &asked.key) {
+        Ok(operation) => {
+            request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
+        }
+        Err(error) => failed(error),
+    }
+}
+
 /// Asks every member of a pool for `operation` and sums up what they say.
 ///
 /// # Errors
 /// The query could not be sent.
-pub async fn request<K: Kind>(
+async fn request<K: Kind>(
     handle: &Handle<K>,
     datacenter: &str,
     operation: &Operation,

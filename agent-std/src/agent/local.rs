@@ -21,7 +21,8 @@ use crate::{
     driver::{AgentKind, CommandFailed, Handle, MemberInfo, Notice, Script, Scripts},
     http::local::{Itself, LocalAgent, LocalError, Member, UserEvent},
     model::{
-        Coordinate, EventFireRequest, HealthCheck, Map, NodeService, Octets, QueryOptions, ServiceAddress, Weights,
+        Coordinate, EventFireRequest, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets,
+        QueryOptions, ServiceAddress, Weights,
     },
     rpc::{BoxFuture, Rpc, codec},
 };
@@ -364,6 +365,10 @@ impl LocalAgent for Local {
 
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move { Err(LocalError::Failed("reload is not implemented yet by lictor".to_owned())) })
+    }
+
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse> {
+        Box::pin(async move { super::keyring::answer(&self.handle, &self.config.datacenter, &request).await })
     }
 
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>> {

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    driver::{AgentKind, Handle, Kind, MemberInfo},
+    driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
-    model::{KeyringRequest, KeyringResponse},
+    model::KeyringResponse,
     raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
     rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
@@ -141,24 +141,14 @@ fn keys(lan: Handle<AgentKind>, wan: Option<Wan>, datacenter: String) -> rpc::Ke
         let (lan, wan, datacenter) = (lan.clone(), wan.clone().filter(|_| in_wan), datacenter.clone());
         Box::pin(async move {
             let response = match (&wan, in_wan) {
-                (Some(wan), _) => keys_of(wan.handle(), &datacenter, &request).await,
+                (Some(wan), _) => keyring::answer(wan.handle(), &datacenter, &request).await,
                 // Nobody there, nobody to ask.
                 (None, true) => KeyringResponse { datacenter, ..KeyringResponse::default() },
-                (None, false) => keys_of(&lan, &datacenter, &request).await,
+                (None, false) => keyring::answer(&lan, &datacenter, &request).await,
             };
             KeyringResponse { wan: in_wan, ..response }
         })
     })
-}
-
-async fn keys_of<K: Kind>(handle: &Handle<K>, datacenter: &str, request: &KeyringRequest) -> KeyringResponse {
-    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
-    match keyring::Operation::new(&request.operation, &request.key) {
-        Ok(operation) => {
-            keyring::request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
-        }
-        Err(error) => failed(error),
-    }
 }
 
 /// The raft directory; `-dev` keeps it only as long as the process.

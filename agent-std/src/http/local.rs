@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     definition::{Check, Service},
-    model::{Coordinate, HealthCheck, Map, NodeService, Octets},
+    model::{Coordinate, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets},
     rpc::BoxFuture,
 };
 
@@ -120,6 +120,8 @@ pub trait LocalAgent: Send + Sync + 'static {
     fn force_leave(&self, node: String, prune: bool) -> BoxFuture<'_, Result<(), LocalError>>;
     /// Reads the configuration again.
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>>;
+    /// What the members of a plain Serf pool say to a request about their gossip keys.
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse>;
     /// Sends a user event to the whole datacenter `dc`.
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>>;
 }

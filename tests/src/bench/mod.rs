@@ -5,6 +5,7 @@
 
 pub mod idle;
 pub mod kv;
+pub mod loss;
 pub mod proc;
 pub mod start;
 pub mod table;

@@ -22,7 +22,7 @@ use crate::{
         local::{Itself, LocalAgent, LocalError, Member, UserEvent},
         serve,
     },
-    model::{HealthCheck, Map, NodeService, Weights},
+    model::{HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Weights},
     rpc::{BoxFuture, Caller, Rpc, RpcError, codec},
 };
 
@@ -182,6 +182,10 @@ impl LocalAgent for Local {
 
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>> {
         self.note("reload".into())
+    }
+
+    fn keyring(&self, _request: KeyringRequest) -> BoxFuture<'_, KeyringResponse> {
+        Box::pin(async { KeyringResponse::default() })
     }
 
     fn fire(&self, event: UserEvent, dc: String, _token: String) -> BoxFuture<'_, Result<(), LocalError>> {

@@ -54,8 +54,12 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
         options: QueryOptions { token: ask.token.clone(), ..QueryOptions::default() },
         ..KeyringRequest::default()
     };
-    let reply: KeyringReply = api.rpc.call("Internal.KeyringOperation", &request).await?;
-    let answers = reply.responses.unwrap_or_default();
+    let answers = if api.settings.serf_only {
+        vec![api.local.keyring(request).await]
+    } else {
+        let reply: KeyringReply = api.rpc.call("Internal.KeyringOperation", &request).await?;
+        reply.responses.unwrap_or_default()
+    };
     if let Some(text) = failures(&answers) {
         return Err(HttpError::new(500, text));
     }
