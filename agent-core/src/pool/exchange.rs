@@ -504,31 +504,31 @@ impl Wanted {
                 let known = members.find(node.name).is_some();
                 let server = node_is_server(&node);
                 if known || server || self.staged < stage.len() / 2 {
-                    self.stage(stage, NODE, |w| node.emit(w));
+                    self.stage(stage, NODE, &|w| node.emit(w));
                 } else {
                     self.skipped = self.skipped.saturating_add(1);
                 }
             }
-            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, |w| {
+            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, &|w| {
                 w.uint(member);
                 w.uint(event);
                 w.uint(query);
             }),
-            Part::Left(node) => self.stage(stage, LEFT, |w| w.octets(node.as_bytes())),
+            Part::Left(node) => self.stage(stage, LEFT, &|w| w.octets(node.as_bytes())),
             Part::Status { node, ltime } => {
                 // Intents about members that are neither here nor staged would only fill the stage.
                 if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
-                    self.stage(stage, STATUS, |w| {
+                    self.stage(stage, STATUS, &|w| {
                         w.text(node);
                         w.uint(ltime);
                     });
                 }
             }
-            Part::Events(slot) => self.stage(stage, EVENTS, |w| w.octets(slot)),
+            Part::Events(slot) => self.stage(stage, EVENTS, &|w| w.octets(slot)),
         }
     }
 
-    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: impl FnOnce(&mut Writer<'_>)) {
+    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: &dyn Fn(&mut Writer<'_>)) {
         let room = stage.get_mut(self.staged + STAGE_HEAD..).unwrap_or(&mut []);
         let mut writer = Writer::new(room);
         emit(&mut writer);

@@ -80,7 +80,7 @@ impl Pool<'_> {
         if slot.state != State::Alive {
             self.members.set_state(id, State::Alive, now);
         }
-        self.broadcast(Queue::Member, id, |w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
+        self.broadcast(Queue::Member, id, &|w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
         if was_gone {
             self.on_member_join(now, id);
         } else if meta_changed || slot.address() != record.address {
@@ -109,7 +109,7 @@ impl Pool<'_> {
                 let from = self.members.hash(claim.from);
                 if self.members.get_mut(id).suspicion.confirm(from) {
                     self.spread.suspicion = Some(now);
-                    self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+                    self.broadcast(Queue::Member, id, &|w| claim.emit(w, SUSPECT));
                 }
             }
             State::Alive if id == MemberId::SELF => self.refute(claim.incarnation),
@@ -121,7 +121,7 @@ impl Pool<'_> {
                 slot.suspicion = suspicion;
                 let deadline = suspicion.deadline(now);
                 self.spread.suspicion = Some(self.spread.suspicion.map_or(deadline, |at| at.min(deadline)));
-                self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+                self.broadcast(Queue::Member, id, &|w| claim.emit(w, SUSPECT));
             }
             State::Dead | State::Left | State::Free => {}
         }
@@ -140,7 +140,7 @@ impl Pool<'_> {
         let state = if claim.from == claim.node { State::Left } else { State::Dead };
         self.members.set_state(id, state, now);
         self.members.get_mut(id).incarnation = claim.incarnation;
-        self.broadcast(Queue::Member, id, |w| claim.emit(w, DEAD));
+        self.broadcast(Queue::Member, id, &|w| claim.emit(w, DEAD));
         self.on_member_leave(id);
     }
 
@@ -208,8 +208,8 @@ impl Pool<'_> {
     }
 
     /// Queues a message for everybody.
-    pub(super) fn broadcast(&mut self, queue: Queue, about: MemberId, emit: impl Fn(&mut Writer<'_>)) {
-        let len = Writer::measure(&emit);
+    pub(super) fn broadcast(&mut self, queue: Queue, about: MemberId, emit: &dyn Fn(&mut Writer<'_>)) {
+        let len = Writer::measure(emit);
         if let Some(place) = self.queue.push(&mut self.outbox, queue, about, len) {
             emit(&mut Writer::new(self.outbox.get_mut(place)));
         }

@@ -57,7 +57,7 @@ impl Pool<'_> {
         if self.spread.push_pull <= now {
             self.spread.push_pull = now + self.push_pull_interval();
             if !self.is_leaving() {
-                let other = self.members.random(&mut self.rng, |_, slot| slot.state == State::Alive);
+                let other = self.members.random(&mut self.rng, &mut |_, slot| slot.state == State::Alive);
                 if let Some(other) = other {
                     self.begin_push_pull(now, other);
                 }
@@ -93,7 +93,7 @@ impl Pool<'_> {
         let mut chosen = [MemberId::SELF; 8];
         let to_the_dead = self.config.timing.gossip_to_the_dead;
         for place in 0..usize::from(self.config.timing.gossip_nodes).min(chosen.len()) {
-            let other = self.members.random(&mut self.rng, |id, slot| {
+            let other = self.members.random(&mut self.rng, &mut |id, slot| {
                 let listens = match slot.state {
                     State::Alive | State::Suspect => true,
                     State::Dead => now.saturating_since(slot.changed) <= to_the_dead,
@@ -144,7 +144,7 @@ impl Pool<'_> {
         if count == 0 || self.is_leaving() || self.rng.below(alive) >= count {
             return;
         }
-        if let Some(other) = self.members.random(&mut self.rng, |_, slot| failed(slot)) {
+        if let Some(other) = self.members.random(&mut self.rng, &mut |_, slot| failed(slot)) {
             let address = self.members.get(other).address();
             self.begin_reconnect(now, address);
         }

@@ -191,7 +191,9 @@ mod tests {
             assert_eq!(parse(text), text.parse().ok(), "{text}");
             assert!(parse(text).is_some(), "{text}");
         }
-        for text in ["", ":", ":::", "1:2:3:4:5:6:7:8::", "1::2::3", "1.2.3.4::", "01.2.3.4", "1.2.3", "1.2.3.4.5", "::é"] {
+        for text in
+            ["", ":", ":::", "1:2:3:4:5:6:7:8::", "1::2::3", "1.2.3.4::", "01.2.3.4", "1.2.3", "1.2.3.4.5", "::é"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(text("1:0:0:2:0:0:0:3".parse().unwrap()).as_str(), "1:0:0:2::3");
