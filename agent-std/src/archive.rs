@@ -20,7 +20,7 @@ const STATE: &str = "state.bin";
 const SUMS: &str = "SHA256SUMS";
 
 /// Octets of a tar block.
-const BLOCK: usize = 512;
+const BLOCK: u64 = 512;
 /// `meta.json` and `SHA256SUMS` have some hundred octets each.
 const MAX_SMALL: u64 = 1 << 20;
 /// 4 GiB of state, more than a server is meant to hold: an archive of some MiB must not unpack for ever.
@@ -119,24 +119,21 @@ pub fn write(
     text.push(b'\n');
     let sums = format!("{}  {META}\n{state_sum}  {STATE}\n", hex(&Sha256::digest(&text)));
 
-    let mut tar = GzEncoder::new(io::BufWriter::new(out), Compression::fast());
-    let small = |tar: &mut GzEncoder<_>, name: &str, octets: &[u8]| {
-        tar.write_all(&header(name, octets.len() as u64, unix_seconds))?;
-        tar.write_all(octets)?;
-        tar.write_all(&padding(octets.len() as u64))
-    };
-    small(&mut tar, META, &text)?;
-    tar.write_all(&header(STATE, octets, unix_seconds))?;
-    let mut written = Summed::new(io::BufWriter::new(&mut tar));
+    let mut tar = tar::Builder::new(GzEncoder::new(io::BufWriter::new(out), Compression::fast()));
+    tar.append(&header(META, text.len() as u64, unix_seconds)?, &text[..])?;
+    // By hand: the builder copies from a reader, while the state writes itself.
+    let body = tar.get_mut();
+    body.write_all(header(STATE, octets, unix_seconds)?.as_bytes())?;
+    let mut written = Summed::new(io::BufWriter::new(body));
     state(&mut written)?;
     written.out.flush()?;
     if written.finish() != (octets, state_sum) {
         return Err(io::Error::other("the state changed while it was written"));
     }
-    tar.write_all(&padding(octets))?;
-    small(&mut tar, SUMS, sums.as_bytes())?;
-    tar.write_all(&[0; 2 * BLOCK])?;
-    tar.finish()?.flush()
+    let padding = octets.next_multiple_of(BLOCK) - octets;
+    io::copy(&mut io::repeat(0).take(padding), tar.get_mut())?;
+    tar.append(&header(SUMS, sums.len() as u64, unix_seconds)?, sums.as_bytes())?;
+    tar.into_inner()?.finish()?.flush()
 }
 
 /// Reads an archive; `state` makes what it likes of `state.bin` and need not read it to its end.
@@ -147,35 +144,43 @@ pub fn read<T>(
     from: impl Read,
     state: impl FnOnce(&mut dyn Read) -> Result<T, String>,
 ) -> Result<(Meta, T), ArchiveError> {
-    let mut tar = Tar { from: io::BufReader::new(MultiGzDecoder::new(from)) };
+    let mut tar = tar::Archive::new(io::BufReader::new(MultiGzDecoder::new(from)));
     let (mut meta, mut made, mut sums) = (None, None, None);
     let mut state = Some(state);
-    while let Some((name, octets)) = tar.header()? {
+    // Raw: headers of tar's extensions are files that do not belong here either.
+    for entry in tar.entries().map_err(broken)?.raw(true) {
+        let mut entry = entry.map_err(broken)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        // Links, folders and the like have no place here.
+        if !entry.header().entry_type().is_file() {
+            return Err(ArchiveError::Unexpected(name));
+        }
         match name.as_str() {
-            META if meta.is_none() => meta = Some(tar.small(META, octets)?),
-            SUMS if sums.is_none() => sums = Some(tar.small(SUMS, octets)?),
+            META if meta.is_none() => meta = Some(small(META, entry)?),
+            SUMS if sums.is_none() => sums = Some(small(SUMS, entry)?),
             STATE if made.is_none() => {
+                let octets = entry.size();
                 if octets > MAX_STATE {
                     return Err(ArchiveError::Large { file: STATE, octets, limit: MAX_STATE });
                 }
                 let state = state.take().expect("taken here alone, and `made` is set then");
-                let mut body = SummedReader { from: (&mut tar.from).take(octets), sum: Sha256::new(), failed: None };
+                let mut body = SummedReader { from: &mut entry, sum: Sha256::new(), octets: 0, failed: None };
                 let result = state(&mut body);
                 // Damage of the compression explains whatever the state's reader made of it.
                 let rest = io::copy(&mut body, &mut io::sink());
                 if let Some(error) = body.failed.take().or(rest.err()) {
                     return Err(gzip(&error));
                 }
-                if body.from.limit() > 0 {
-                    return Err(ArchiveError::Gzip("unexpected EOF".into()));
+                if body.octets < octets {
+                    return Err(cut_off());
                 }
-                let sum = hex(&body.sum.finalize());
-                tar.skip_padding(octets)?;
-                made = Some((sum, result));
+                made = Some((hex(&body.sum.finalize()), result));
             }
             _ => return Err(ArchiveError::Unexpected(name)),
         }
     }
+    // What follows is filling; reading it checks the compression's own sum.
+    io::copy(&mut tar.into_inner().take(MAX_SMALL), &mut io::sink()).map_err(|error| gzip(&error))?;
     let missing = |name: &str| ArchiveError::Tar(format!("{name} is missing"));
     let (meta, sums) = (meta.ok_or_else(|| missing(META))?, sums.ok_or_else(|| missing(SUMS))?);
     let (state_sum, result) = made.ok_or_else(|| missing(STATE))?;
@@ -188,12 +193,35 @@ pub fn read<T>(
     Ok((meta, result.map_err(ArchiveError::State)?))
 }
 
+/// Errors of the compression keep their kind on the way through tar, tar's own are of kind `Other`.
+fn broken(error: io::Error) -> ArchiveError {
+    match error.kind() {
+        io::ErrorKind::Other => ArchiveError::Tar(format!("not a tar archive: {error}")),
+        _ => gzip(&error),
+    }
+}
+
 fn gzip(error: &io::Error) -> ArchiveError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => ArchiveError::Gzip("unexpected EOF".into()),
+        io::ErrorKind::UnexpectedEof => cut_off(),
         io::ErrorKind::InvalidInput => ArchiveError::Gzip("gzip: invalid header".into()),
         _ => ArchiveError::Gzip(error.to_string()),
     }
+}
+
+fn cut_off() -> ArchiveError {
+    ArchiveError::Gzip("unexpected EOF".into())
+}
+
+/// The whole of a small file.
+fn small(file: &'static str, mut entry: tar::Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
+    let octets = entry.size();
+    if octets > MAX_SMALL {
+        return Err(ArchiveError::Large { file, octets, limit: MAX_SMALL });
+    }
+    let mut body = Vec::new();
+    entry.read_to_end(&mut body).map_err(|error| gzip(&error))?;
+    if (body.len() as u64) < octets { Err(cut_off()) } else { Ok(body) }
 }
 
 fn check_sums(text: &[u8], files: &[(&str, String)]) -> Result<(), ArchiveError> {
@@ -209,83 +237,19 @@ fn check_sums(text: &[u8], files: &[(&str, String)]) -> Result<(), ArchiveError>
     if listed.len() == files.len() { Ok(()) } else { Err(ArchiveError::Sum(format!("{SUMS} lists other files too"))) }
 }
 
-/// A ustar header of a plain file.
-fn header(name: &str, octets: u64, unix_seconds: u64) -> [u8; BLOCK] {
-    let mut out = [0; BLOCK];
-    let mut put = |at: usize, text: &str| out[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000600\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    // Eleven octal digits are 8 GiB; no state is that large.
-    put(124, &format!("{octets:011o}\0"));
-    put(136, &format!("{unix_seconds:011o}\0"));
-    // The sum is taken with blanks in its own place.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\u{0}00");
-    let sum: u32 = out.iter().map(|&octet| u32::from(octet)).sum();
-    out[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out
-}
-
-fn padding(octets: u64) -> Vec<u8> {
-    vec![0; (octets.next_multiple_of(BLOCK as u64) - octets) as usize]
+/// The header of a plain file.
+fn header(name: &str, octets: u64, unix_seconds: u64) -> io::Result<tar::Header> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name)?;
+    header.set_size(octets);
+    header.set_mode(0o600);
+    header.set_mtime(unix_seconds);
+    header.set_cksum();
+    Ok(header)
 }
 
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-struct Tar<R> {
-    from: R,
-}
-
-impl<R: Read> Tar<R> {
-    /// Name and length of the next file; `None` at the end.
-    fn header(&mut self) -> Result<Option<(String, u64)>, ArchiveError> {
-        let mut block = [0; BLOCK];
-        self.from.read_exact(&mut block).map_err(|error| gzip(&error))?;
-        if block == [0; BLOCK] {
-            // What follows is filling; reading it checks the compression's own sum.
-            let mut rest = (&mut self.from).take(MAX_SMALL);
-            io::copy(&mut rest, &mut io::sink()).map_err(|error| gzip(&error))?;
-            return Ok(None);
-        }
-        let bad = |what: &str| ArchiveError::Tar(format!("not a tar archive: {what}"));
-        let sum = octal(&block[148..156]).ok_or_else(|| bad("malformed checksum"))?;
-        let blank = block.iter().enumerate().map(|(at, &octet)| if (148..156).contains(&at) { b' ' } else { octet });
-        if blank.map(u64::from).sum::<u64>() != sum {
-            return Err(bad("wrong checksum"));
-        }
-        let name = block[..100].split(|&octet| octet == 0).next().unwrap_or_default();
-        let name = String::from_utf8_lossy(name).into_owned();
-        let octets = octal(&block[124..136]).ok_or_else(|| bad("malformed length"))?;
-        // Links, folders and the like have no place here, nor a path in front of the name.
-        if !matches!(block[156], b'0' | 0) || block[345] != 0 {
-            return Err(ArchiveError::Unexpected(name));
-        }
-        Ok(Some((name, octets)))
-    }
-
-    fn small(&mut self, file: &'static str, octets: u64) -> Result<Vec<u8>, ArchiveError> {
-        if octets > MAX_SMALL {
-            return Err(ArchiveError::Large { file, octets, limit: MAX_SMALL });
-        }
-        let mut body = vec![0; octets as usize];
-        self.from.read_exact(&mut body).map_err(|error| gzip(&error))?;
-        self.skip_padding(octets)?;
-        Ok(body)
-    }
-
-    fn skip_padding(&mut self, octets: u64) -> Result<(), ArchiveError> {
-        self.from.read_exact(&mut padding(octets)).map_err(|error| gzip(&error))
-    }
-}
-
-fn octal(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    u64::from_str_radix(text.trim_matches(|c| c == '\0' || c == ' '), 8).ok()
 }
 
 /// Counts and sums what passes.
@@ -321,6 +285,7 @@ impl<W: Write> Write for Summed<W> {
 struct SummedReader<R> {
     from: R,
     sum: Sha256,
+    octets: u64,
     failed: Option<io::Error>,
 }
 
@@ -329,6 +294,7 @@ impl<R: Read> Read for SummedReader<R> {
         match self.from.read(out) {
             Ok(count) => {
                 self.sum.update(&out[..count]);
+                self.octets += count as u64;
                 Ok(count)
             }
             Err(error) => {
@@ -361,14 +327,16 @@ mod tests {
 
     /// An archive of any files.
     fn foreign(files: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut out = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         for (name, octets) in files {
-            out.write_all(&header(name, octets.len() as u64, 0)).unwrap();
-            out.write_all(octets).unwrap();
-            out.write_all(&padding(octets.len() as u64)).unwrap();
+            let mut header = header("x", octets.len() as u64, 0).unwrap();
+            // As it is: the library takes no path that leads upwards.
+            header.as_old_mut().name = [0; 100];
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            out.append(&header, *octets).unwrap();
         }
-        out.write_all(&[0; 2 * BLOCK]).unwrap();
-        out.finish().unwrap()
+        out.into_inner().unwrap().finish().unwrap()
     }
 
     #[test]
@@ -396,8 +364,8 @@ mod tests {
     fn every_flipped_octet_of_the_files_is_noticed() {
         let mut whole = Vec::new();
         MultiGzDecoder::new(&archive(b"some state")[..]).read_to_end(&mut whole).unwrap();
-        let in_header = |at: usize| whole[at / BLOCK * BLOCK + 257..].starts_with(b"ustar");
-        for at in 0..whole.len() - 2 * BLOCK {
+        let in_header = |at: usize| whole[at / BLOCK as usize * BLOCK as usize + 257..].starts_with(b"ustar");
+        for at in 0..whole.len() - 2 * BLOCK as usize {
             let mut tar = whole.clone();
             tar[at] ^= 1;
             let mut out = GzEncoder::new(Vec::new(), Compression::fast());
@@ -427,7 +395,7 @@ mod tests {
     fn claims_of_great_length_are_refused_before_they_are_read() {
         for (name, octets) in [("meta.json", 1 << 30), ("state.bin", 5 << 30)] {
             let mut out = GzEncoder::new(Vec::new(), Compression::fast());
-            out.write_all(&header(name, octets, 0)).unwrap();
+            out.write_all(header(name, octets, 0).unwrap().as_bytes()).unwrap();
             let error = read(&out.finish().unwrap()[..], |_| Ok(())).unwrap_err().to_string();
             assert!(error.contains("more than"), "{error}");
         }

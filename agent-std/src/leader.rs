@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use agent_core::pool::MemberStatus;
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -16,14 +16,14 @@ use crate::{
         AutopilotConfig, AutopilotRequest, CRITICAL, DeregisterRequest, HealthCheck, Map, NodeService, PASSING,
         RegisterRequest, SERF_HEALTH, Session, SessionRequest, Weights,
     },
-    rpc::{RpcError, Server},
+    rpc::{ConsensusView, RpcError, Server},
     state::{NodeEntry, command::Command},
 };
 
 /// Consul's time between full reconciliations.
 const RECONCILE: Duration = Duration::from_secs(60);
-/// How often leadership and sessions are looked at; a session's end is due in seconds.
-const TICK: Duration = Duration::from_millis(250);
+/// Time until something that did not work is tried again.
+const RETRY: Duration = Duration::from_millis(250);
 /// Consul's time between batches of coordinates.
 const COORDINATES: Duration = Duration::from_secs(5);
 /// Consul's time between looks at the servers' health.
@@ -72,23 +72,34 @@ pub type Members = Arc<dyn Fn() -> Vec<MemberRecord> + Send + Sync>;
 /// Runs for ever; works while this server leads. `own_name` is this server's node: it never deregisters itself.
 pub async fn run(server: Server, own_name: String, members: Members, mut news: mpsc::Receiver<MemberNews>) {
     let leader = Leader { server, own_name, members };
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = ConsensusView::default();
     let (mut leads, mut reconcile_at, mut coordinates_at) = (false, Instant::now(), Instant::now());
     let (mut health_at, mut restored) = (Instant::now(), leader.server.store().state().restored_index());
-    let mut news_is_open = true;
+    // Looked at once without being told: it may lead already.
+    let (mut news_is_open, mut next) = (true, Some(Instant::now()));
     loop {
+        let wake = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let event = tokio::select! {
-            _ = tick.tick() => None,
+            () = leader.server.consensus().leadership_change(&seen) => None,
+            () = wake => None,
             event = news.recv(), if news_is_open => { news_is_open = event.is_some(); event }
         };
-        let led = std::mem::replace(&mut leads, leader.server.consensus().view().is_leader);
+        next = None;
+        let view = leader.server.consensus().view();
+        // A new term is a new leadership: others may have led in between.
+        let led = std::mem::replace(&mut leads, view.is_leader) && view.term == seen.term;
+        seen = view;
         if !leads {
             continue;
         }
         if !led && leader.begin().await.is_err() {
-            // Not established yet: once more at the next tick.
-            leads = false;
+            // Not established yet.
+            (leads, next) = (false, Some(Instant::now() + RETRY));
             continue;
         }
         let now = Instant::now();
@@ -110,7 +121,7 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             Some(MemberNews::Lagged) | None => Ok(()),
         };
         if result.is_err() {
-            reconcile_at = now;
+            reconcile_at = now + RETRY;
         }
         leader.end_sessions().await;
         if now >= coordinates_at {
@@ -121,6 +132,9 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             health_at = now + HEALTH;
             leader.look_after_servers().await;
         }
+        // Sessions that begin after this are seen by the next look at the servers, long before they end.
+        let ends = leader.server.next_session_end().map(|at| at.max(now + RETRY));
+        next = ends.into_iter().chain([reconcile_at, coordinates_at, health_at]).min();
     }
 }
 

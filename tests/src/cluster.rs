@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     Result,
+    clock::Clock,
     http::{Client, list, text},
     ports::Network,
     process::Process,
@@ -48,8 +49,10 @@ pub struct Agent {
     /// Its HTTP API.
     pub http: Client,
     kind: Kind,
-    folder: TempDir,
+    // Ends first: its last words are in the folder.
     process: Process,
+    folder: TempDir,
+    clock: Option<Clock>,
 }
 
 /// Status of a member in `/v1/agent/members`.
@@ -72,6 +75,22 @@ impl Agent {
     ///
     /// When the program cannot be started. That it is ready is [`Agent::ready`]'s to say.
     pub fn start(network: Network, host: u8, kind: Kind, role: Role, settings: &Value) -> Result<Self> {
+        Agent::start_by(None, network, host, kind, role, settings)
+    }
+
+    /// As [`Agent::start`], by a wall clock of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::start`].
+    pub fn start_by(
+        clock: Option<Clock>,
+        network: Network,
+        host: u8,
+        kind: Kind,
+        role: Role,
+        settings: &Value,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("lictor-test-").tempdir()?;
         let name = format!("{}-{host}", format!("{kind:?}").to_lowercase());
         let address = network.address(host).to_string();
@@ -104,8 +123,17 @@ impl Agent {
         }
         std::fs::write(folder.path().join("agent.json"), config.to_string())?;
         let http = Client::new((network.address(host), ports.http).into());
-        let process = spawn(kind, &name, &folder)?;
-        Ok(Agent { name, network, host, http, kind, folder, process })
+        let process = spawn(kind, &name, &folder, clock.as_ref())?;
+        Ok(Agent { name, network, host, http, kind, folder, process, clock })
+    }
+
+    /// Sets its own wall clock so many milliseconds ahead.
+    ///
+    /// # Errors
+    ///
+    /// When it has none.
+    pub fn set_clock(&self, millis: i64) -> Result<()> {
+        self.clock.as_ref().ok_or("this agent lives by the system's clock")?.set(millis)
     }
 
     /// Waits until its API answers and it knows a leader.
@@ -128,7 +156,7 @@ impl Agent {
     ///
     /// As [`Agent::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn(self.kind, &self.name, &self.folder)?;
+        self.process = spawn(self.kind, &self.name, &self.folder, self.clock.as_ref())?;
         Ok(())
     }
 
@@ -177,6 +205,20 @@ impl Agent {
     /// What the operating system says.
     pub fn resume(&mut self) -> Result<()> {
         self.process.signal(Signal::CONT)
+    }
+
+    /// Runs one of its program's own commands against it, for example `"keyring"` with `["-list"]`; gives what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails; the text is what it complains of.
+    pub fn command(&self, command: &str, args: &[&str]) -> Result<String> {
+        let address = format!("-http-addr={}:{}", self.network.address(self.host), self.network.ports.http);
+        let output = Command::new(self.kind.program()?).args([command, &address]).args(args).output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Its process id.
@@ -246,13 +288,16 @@ impl Agent {
     }
 }
 
-fn spawn(kind: Kind, name: &str, folder: &TempDir) -> Result<Process> {
+fn spawn(kind: Kind, name: &str, folder: &TempDir, clock: Option<&Clock>) -> Result<Process> {
     let path = |file: &str| -> PathBuf { folder.path().join(file) };
     let mut command = Command::new(kind.program()?);
     command.arg("agent").arg(format!("-config-file={}", path("agent.json").display())).current_dir(folder.path());
     // A user's own settings for the client commands are not a test's.
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("CONSUL_")) {
         command.env_remove(key);
+    }
+    if let Some(clock) = clock {
+        clock.apply(&mut command);
     }
     Process::start(name, command, &path("log"))
 }

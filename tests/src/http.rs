@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct Client {
     agent: Agent,
     base: String,
+    address: SocketAddr,
 }
 
 /// An answer, whatever its status.
@@ -31,8 +32,36 @@ pub struct Answer {
 impl Client {
     /// A client of the agent whose HTTP port is at `address`.
     pub fn new(address: SocketAddr) -> Self {
-        let config = Agent::config_builder().timeout_global(Some(LIMIT)).http_status_as_error(false).build();
-        Client { agent: config.into(), base: format!("http://{address}") }
+        Client::with_limit(address, LIMIT)
+    }
+
+    /// The same, with a time of its own after which it waits no longer for an answer.
+    pub fn with_limit(address: SocketAddr, limit: Duration) -> Self {
+        let config = Agent::config_builder().timeout_global(Some(limit)).http_status_as_error(false).build();
+        Client { agent: config.into(), base: format!("http://{address}"), address }
+    }
+
+    /// The agent's HTTP port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `PUT path` with a body.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer; a status is no error.
+    pub fn try_put(&self, path: &str, body: &str) -> Result<Answer> {
+        answer(path, self.agent.put(format!("{}{path}", self.base)).send(body))
+    }
+
+    /// `DELETE path`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer; a status is no error.
+    pub fn try_delete(&self, path: &str) -> Result<Answer> {
+        answer(path, self.agent.delete(format!("{}{path}", self.base)).call())
     }
 
     /// `GET path`.
@@ -65,6 +94,15 @@ impl Client {
 }
 
 impl Client {
+    /// `POST path` with a body.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or its status is not 200.
+    pub fn post(&self, path: &str, body: &str) -> Result<Answer> {
+        answer(path, self.agent.post(format!("{}{path}", self.base)).send(body))?.ok(path)
+    }
+
     /// `DELETE path`.
     ///
     /// # Errors

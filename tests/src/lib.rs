@@ -8,9 +8,12 @@
 //! dns       one DNS question to an agent
 //! doors     the core's doors for bytes, for hostile ones
 //! process   a running program: log, signals, certain end
+//! proxy     a network between servers that can be cut, without privileges
+//! clock     a process's wall clock, set by a test
 //! peers     where the real agents' programs come from
 //! qemu      emulated boards
 //! ether     an Ethernet switch for them that loses, delays and cuts
+//! hostile   bytes that mean harm, and who throws them
 //! ports     loopback addresses and ports that nobody uses
 //! scenario  what an agent must do among real ones, whichever program it is
 //! sim       clusters of the core in virtual time
@@ -21,14 +24,17 @@
 //! needs a real peer installs it or fails; none is skipped.
 
 pub mod bench;
+pub mod clock;
 pub mod cluster;
 pub mod dns;
 pub mod doors;
 pub mod ether;
+pub mod hostile;
 pub mod http;
 pub mod peers;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod qemu;
 pub mod scenario;
 pub mod serf;

@@ -40,19 +40,26 @@ fn lictor() -> Result<PathBuf> {
 }
 
 fn build() -> Result<PathBuf> {
+    let built = built(&["--package", "agent-std", "--bin", "lictor"], "lictor")?;
+    let executable = built["executable"].as_str().ok_or("cargo built no lictor")?;
+    Ok(executable.into())
+}
+
+/// What cargo says of target `name` after it was built with these options.
+pub(crate) fn built(options: &[&str], name: &str) -> Result<serde_json::Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--locked", "--package", "agent-std", "--bin", "lictor", "--message-format", "json"])
+        .args(["build", "--locked", "--message-format", "json"])
+        .args(options)
         .current_dir(root())
         .output()?;
     if !output.status.success() {
-        return Err(format!("building lictor: {}", String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!("building {name}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find(|message| message["target"]["name"] == "lictor" && message["executable"].is_string())
-        .and_then(|message| Some(PathBuf::from(message["executable"].as_str()?)))
-        .ok_or_else(|| "cargo built no lictor".into())
+        .find(|message| message["target"]["name"] == name && message["reason"] == "compiler-artifact")
+        .ok_or_else(|| format!("cargo built no {name}").into())
 }

@@ -87,7 +87,7 @@ impl<'m> Broadcasts<'m> {
 
     /// Queues a message of `len` octets and returns the place to write it to. `None`: it is longer than all the memory.
     pub fn push(&mut self, pack: &mut Pack<'_>, queue: Queue, subject: MemberId, len: usize) -> Option<Place> {
-        if queue == Queue::Member {
+        if queue == Queue::Member && subject != MemberId::NOBODY {
             self.withdraw(pack, subject);
         }
         while self.queued == self.slots.len() || pack.room() < len {
@@ -105,6 +105,12 @@ impl<'m> Broadcasts<'m> {
             BroadcastSlot { place, queue, transmits: 0, subject, serial: self.serial, packet: self.packet };
         self.queued += 1;
         Some(place)
+    }
+
+    /// What is queued about `subject` goes on its way, but the number is given to another member.
+    pub fn orphan(&mut self, subject: MemberId) {
+        let about = |slot: &&mut BroadcastSlot| slot.queue == Queue::Member && slot.subject == subject;
+        self.slots[..self.queued].iter_mut().filter(about).for_each(|slot| slot.subject = MemberId::NOBODY);
     }
 
     /// Takes out what is queued about `subject`.

@@ -1,7 +1,9 @@
 //! The member table: slots, an index by name, and packed names and tags.
 //!
-//! Slot 0 is ourselves. A full table forgets the longest dead first; after that a server displaces a random member that
-//! is no server, and everybody else is refused. *Not knowing* a member is always legal (gossip spec §11).
+//! Slot 0 is ourselves. A full table forgets the longest dead first, servers last; after that a server displaces a random
+//! member that is no server, and everybody else is refused. So that a partial table is a random sample of the cluster and
+//! not of its oldest members, a push/pull may replace one of them ([`Room::Displace`]). *Not knowing* a member is always
+//! legal (gossip spec §11).
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -21,6 +23,8 @@ pub(crate) struct MemberId(pub u16);
 impl MemberId {
     /// Ourselves.
     pub const SELF: MemberId = MemberId(0);
+    /// Of no member: a table has at most 65,534.
+    pub const NOBODY: MemberId = MemberId(u16::MAX);
 }
 
 /// memberlist's state of a member. Not serf's status, see [`MemberStatus`].
@@ -125,6 +129,11 @@ impl MemberSlot {
         self.flags & SERVER != 0
     }
 
+    /// A server that is not gone.
+    fn serves(&self) -> bool {
+        self.is_server() && matches!(self.state, State::Alive | State::Suspect)
+    }
+
     /// Dead for so long that memberlist would have no record of it: any alive is believed, and it is told to nobody.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.state == State::Dead && self.incarnation == 0
@@ -153,6 +162,15 @@ pub(crate) struct Record<'a> {
     pub vsn: [u8; 6],
 }
 
+/// Whose place a new member may take when the table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// That of one who is gone; a server's also that of a random living member that is none.
+    Gone,
+    /// That of a random living member that is no server.
+    Displace,
+}
+
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Members<'m> {
@@ -165,6 +183,8 @@ pub(crate) struct Members<'m> {
     high: usize,
     used: usize,
     gone: usize,
+    /// Servers that are not gone, ourselves included.
+    servers: usize,
     /// Moves on with every change that others should hear of.
     revision: u32,
     /// Members forgotten to make room.
@@ -180,7 +200,19 @@ impl<'m> Members<'m> {
         index.fill(0);
         let text = Pack::new(text);
         let hash_seed = rng.next_u32();
-        Members { slots, index, text, hash_seed, high: 0, used: 0, gone: 0, revision: 1, evicted: 0, refused: 0 }
+        Members {
+            slots,
+            index,
+            text,
+            hash_seed,
+            high: 0,
+            used: 0,
+            gone: 0,
+            servers: 0,
+            revision: 1,
+            evicted: 0,
+            refused: 0,
+        }
     }
 
     /// Which state the table is in: the same number, the same contents as far as others are concerned.
@@ -206,6 +238,21 @@ impl<'m> Members<'m> {
     /// Records that are dead or left.
     pub fn gone(&self) -> usize {
         self.gone
+    }
+
+    /// Other servers that are not gone.
+    pub fn servers(&self) -> usize {
+        self.servers - usize::from(self.get(MemberId::SELF).serves())
+    }
+
+    /// A server that is not gone has this address.
+    pub fn serves_at(&self, address: SocketAddr) -> bool {
+        self.slots[..self.high].iter().any(|slot| slot.serves() && slot.address() == address)
+    }
+
+    /// No slot is free.
+    pub fn is_full(&self) -> bool {
+        self.used == self.slots.len()
     }
 
     /// One past the last slot in use.
@@ -250,7 +297,9 @@ impl<'m> Members<'m> {
         let slot = &mut self.slots[usize::from(id.0)];
         self.gone -= usize::from(slot.state.is_gone());
         self.gone += usize::from(state.is_gone());
+        self.servers -= usize::from(slot.serves());
         slot.state = state;
+        self.servers += usize::from(slot.serves());
         slot.changed = now;
     }
 
@@ -274,24 +323,21 @@ impl<'m> Members<'m> {
     }
 
     /// Inserts a member that is not there: dead, incarnation 0, to be brought to life by the caller. `None`: no room.
-    pub fn insert(&mut self, record: &Record<'_>, now: Instant, rng: &mut Rng) -> Option<MemberId> {
+    pub fn insert(&mut self, record: &Record<'_>, room: Room, now: Instant, rng: &mut Rng) -> Option<MemberId> {
         debug_assert!(self.find(record.name).is_none());
         let id = match self.free_slot() {
             Some(id) => id,
-            None => {
-                let server = is_server(record.meta);
-                match self.victim(server, rng) {
-                    Some(victim) => {
-                        self.remove(victim);
-                        self.evicted = self.evicted.saturating_add(1);
-                        victim
-                    }
-                    None => {
-                        self.refused = self.refused.saturating_add(1);
-                        return None;
-                    }
+            None => match self.victim(room == Room::Displace || is_server(record.meta), rng) {
+                Some(victim) => {
+                    self.remove(victim);
+                    self.evicted = self.evicted.saturating_add(1);
+                    victim
                 }
-            }
+                None => {
+                    self.refused = self.refused.saturating_add(1);
+                    return None;
+                }
+            },
         };
         if !self.write_text(id, record) {
             self.refused = self.refused.saturating_add(1);
@@ -338,6 +384,7 @@ impl<'m> Members<'m> {
         self.unlink(id);
         self.text.free(self.get(id).text);
         self.gone -= usize::from(self.get(id).state.is_gone());
+        self.servers -= usize::from(self.get(id).serves());
         self.used -= 1;
         // The slot keeps its link in the probe order, which is a permutation of all slots up to `high`.
         let ring = self.get(id).ring;
@@ -387,11 +434,14 @@ impl<'m> Members<'m> {
         (self.high < self.slots.len()).then_some(MemberId(self.high as u16))
     }
 
-    /// Whom to forget: the longest dead, else for a server a random member that is none.
-    fn victim(&self, for_server: bool, rng: &mut Rng) -> Option<MemberId> {
-        let dead = self.ids().filter(|&id| id != MemberId::SELF && self.get(id).state.is_gone());
-        dead.min_by_key(|&id| self.get(id).changed)
-            .or_else(|| for_server.then(|| self.random(rng, &mut |_, slot| !slot.is_server())).flatten())
+    /// Whom to forget: the longest gone, servers last, because they may be all we know of the cluster; else, if the living
+    /// may be displaced, a random one that is no server and not accused, as an accusation must find its end.
+    fn victim(&self, living: bool, rng: &mut Rng) -> Option<MemberId> {
+        let gone = self.ids().filter(|&id| id != MemberId::SELF && self.get(id).state.is_gone());
+        gone.min_by_key(|&id| (self.get(id).is_server(), self.get(id).changed)).or_else(|| {
+            let replaceable = |slot: &MemberSlot| !slot.is_server() && slot.state == State::Alive;
+            living.then(|| self.random(rng, &mut |_, slot| replaceable(slot))).flatten()
+        })
     }
 
     fn write_text(&mut self, id: MemberId, record: &Record<'_>) -> bool {
@@ -410,7 +460,9 @@ impl<'m> Members<'m> {
         let slot = &mut self.slots[usize::from(id.0)];
         let old = core::mem::replace(&mut slot.text, place);
         slot.name_len = name_len;
+        self.servers -= usize::from(slot.serves());
         slot.flags = if is_server(record.meta) { slot.flags | SERVER } else { slot.flags & !SERVER };
+        self.servers += usize::from(slot.serves());
         self.text.free(old);
         true
     }
@@ -477,7 +529,7 @@ mod tests {
         let (mut slots, mut index, mut text) = ([MemberSlot::EMPTY; 40], [0; 128], [0; 4000]);
         let mut rng = Rng::from_seed(&[1; 32]);
         let mut members = Members::new(&mut slots, &mut index, &mut text, &mut rng);
-        members.insert(&record("self", b""), Instant::ZERO, &mut rng).unwrap();
+        members.insert(&record("self", b""), Room::Gone, Instant::ZERO, &mut rng).unwrap();
         let mut known = std::collections::BTreeSet::new();
         for step in 0..20_000 {
             let name = format!("node-{}", rng.below(80));
@@ -492,7 +544,7 @@ mod tests {
                     assert_eq!(members.meta(id), meta);
                 }
                 None if known.len() < 39 => {
-                    let id = members.insert(&record(&name, b"m"), Instant::ZERO, &mut rng).unwrap();
+                    let id = members.insert(&record(&name, b"m"), Room::Gone, Instant::ZERO, &mut rng).unwrap();
                     members.set_state(id, State::Alive, Instant::ZERO);
                     known.insert(name);
                 }
@@ -513,10 +565,10 @@ mod tests {
         let mut rng = Rng::from_seed(&[2; 32]);
         let mut members = Members::new(&mut slots, &mut index, &mut text, &mut rng);
         for (name, at) in [("self", 0), ("a", 5), ("b", 3)] {
-            members.insert(&record(name, b""), Instant::from_micros(at), &mut rng).unwrap();
+            members.insert(&record(name, b""), Room::Gone, Instant::from_micros(at), &mut rng).unwrap();
         }
         let mut insert = |members: &mut Members<'_>, name, meta| {
-            let id = members.insert(&record(name, meta), Instant::from_micros(9), &mut rng)?;
+            let id = members.insert(&record(name, meta), Room::Gone, Instant::from_micros(9), &mut rng)?;
             members.set_state(id, State::Alive, Instant::from_micros(9));
             Some(id)
         };

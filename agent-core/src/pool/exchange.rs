@@ -77,6 +77,9 @@ struct Wanted {
     inadmissible: bool,
     /// A member that is not us.
     others: bool,
+    /// Drawn for this state: with a full table, the first unknown member from this record on is taken in for another; as
+    /// a fraction of all records until their number is known.
+    lot: u32,
 }
 
 impl Reading {
@@ -102,6 +105,7 @@ impl Reading {
             versions: Versions::NONE,
             inadmissible: false,
             others: false,
+            lot: 0,
         },
     };
 }
@@ -146,6 +150,7 @@ const CLOCKS: u8 = 2;
 const LEFT: u8 = 3;
 const STATUS: u8 = 4;
 const EVENTS: u8 = 5;
+const SAMPLE: u8 = 6;
 const STAGE_HEAD: usize = 3;
 
 impl Pool<'_> {
@@ -155,6 +160,7 @@ impl Pool<'_> {
             return false;
         }
         self.reading = Reading { stream: Some(at as u16), ..Reading::IDLE };
+        self.reading.wanted.lot = self.rng.next_u32();
         true
     }
 
@@ -229,7 +235,7 @@ impl Pool<'_> {
 
     /// Merges what was staged, if the whole state may be merged.
     pub(super) fn commit_exchange(&mut self, now: Instant, accepted: bool) -> JoinEnd {
-        let Wanted { staged, skipped, header, mut versions, inadmissible, others } = self.reading.wanted;
+        let Wanted { staged, skipped, header, mut versions, inadmissible, others, .. } = self.reading.wanted;
         self.stats.records_skipped = self.stats.records_skipped.saturating_add(skipped);
         for id in self.members.ids() {
             let slot = self.members.get(id);
@@ -244,7 +250,10 @@ impl Pool<'_> {
             );
             return JoinEnd::Refused;
         }
-        self.told_size = header.nodes as usize;
+        // So many records have come. Partial tables tell of few, so that a smaller number counts only by and by.
+        let (told, said) = (self.told_size, header.nodes as usize);
+        self.told_size = if said >= told { said } else { told - (told - said).div_ceil(8) };
+        self.introduces = header.join && accepted;
         // The stage is taken out, so that its records can be read while the table changes.
         let stage = core::mem::take(&mut self.stage);
         let mut rest = &stage[..staged];
@@ -255,6 +264,7 @@ impl Pool<'_> {
             // Staged records were written by ourselves from parsed ones: they parse again.
             let _ = self.commit(now, *kind, record, accepted, &stage[..staged]);
         }
+        self.introduces = false;
         self.stage = stage;
         count(&mut self.stats.merged);
         if others { JoinEnd::Merged } else { JoinEnd::OnlyUs }
@@ -264,6 +274,7 @@ impl Pool<'_> {
         let mut r = Reader::new(record);
         match kind {
             NODE => self.commit_node(now, &Node::parse(&mut r)?),
+            SAMPLE => self.sample(now, &Node::parse(&mut r)?),
             CLOCKS => {
                 let (member, event, query) = (r.uint()?, r.uint()?, r.uint()?);
                 // A state's clock shows the next time, so the last one used is one less.
@@ -495,28 +506,47 @@ impl Wanted {
     /// Stages a part if it is wanted. A stage that is half full takes only servers, and who is known already.
     fn want(&mut self, config: &PoolConfig<'_>, members: &Members<'_>, stage: &mut [u8], part: Part<'_>) {
         match part {
-            Part::Header(header) => self.header = header,
+            Part::Header(header) => {
+                self.header = header;
+                self.lot = ((u64::from(self.lot) * u64::from(header.nodes)) >> 32) as u32;
+            }
             Part::Node(Err(_)) => self.skipped = self.skipped.saturating_add(1),
+            // No news: the room is for what is, and for what comes behind all the members.
+            Part::Node(Ok(node)) if is_known_so(members, &node) => {
+                self.versions.add(node.vsn, node.state == NodeState::Alive);
+                self.others = true;
+                self.inadmissible |= !config.admits(node.name, node.meta);
+            }
             Part::Node(Ok(node)) => {
                 self.versions.add(node.vsn, node.state == NodeState::Alive);
                 self.others |= node.name != config.name;
                 self.inadmissible |= node.state != NodeState::Left && !config.admits(node.name, node.meta);
                 let known = members.find(node.name).is_some();
                 let server = node_is_server(&node);
-                if known || server || self.staged < stage.len() / 2 {
+                let has_room = !members.is_full() || self.header.join;
+                let drawn = self.lot == 0 && node.state == NodeState::Alive;
+                if known || server || (has_room && self.staged < stage.len() / 2) {
                     self.stage(stage, NODE, &|w| node.emit(w));
+                } else if members.is_full() && drawn {
+                    self.lot = u32::MAX;
+                    self.stage(stage, SAMPLE, &|w| node.emit(w));
                 } else {
                     self.skipped = self.skipped.saturating_add(1);
                 }
+                self.lot = self.lot.saturating_sub(1);
             }
             Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, &|w| {
                 w.uint(member);
                 w.uint(event);
                 w.uint(query);
             }),
-            Part::Left(node) => self.stage(stage, LEFT, &|w| w.octets(node.as_bytes())),
+            // Intents about members that are neither here nor staged would only fill the stage.
+            Part::Left(node) => {
+                if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
+                    self.stage(stage, LEFT, &|w| w.octets(node.as_bytes()));
+                }
+            }
             Part::Status { node, ltime } => {
-                // Intents about members that are neither here nor staged would only fill the stage.
                 if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
                     self.stage(stage, STATUS, &|w| {
                         w.text(node);
@@ -568,6 +598,16 @@ fn is_staged(stage: &[u8], node: &str) -> bool {
     stage.len() > SEARCHED
         || staged(stage, NODE)
             .any(|record| Node::parse(&mut Reader::new(record)).is_ok_and(|staged| staged.name == node))
+}
+
+/// Somebody else's record that would change nothing here (gossip spec §7.3).
+fn is_known_so(members: &Members<'_>, node: &Node<'_>) -> bool {
+    let Some(id) = members.find(node.name).filter(|&id| id != MemberId::SELF) else { return false };
+    let slot = members.get(id);
+    node.state == NodeState::Alive
+        && node.incarnation <= slot.incarnation
+        && node.address == slot.address()
+        && !slot.is_forgotten()
 }
 
 fn node_is_server(node: &Node<'_>) -> bool {

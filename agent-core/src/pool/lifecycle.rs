@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use heapless::Vec;
 
-use super::{Event, MemberStatus, Pool, encode_tags, full, stream::Role};
+use super::{Event, MemberStatus, Pool, encode_tags, full, stats::count, stream::Role};
 use crate::{
     agent::{CommandError, Outcome, Ticket},
     membership::{
@@ -50,6 +50,8 @@ pub(super) struct Joins {
     /// The seed to try next while we know nobody, and when.
     seed: usize,
     seed_at: Instant,
+    /// A server has heard of us from ourselves.
+    pub met_server: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,7 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { seed: 0, seed_at: now }
+        Joins { seed: 0, seed_at: now, met_server: false }
     }
 }
 
@@ -290,10 +292,14 @@ impl Pool<'_> {
         self.mail.free(join.host);
         if join.contacted > 0 {
             self.announce_join();
+            // Joined through others, whose tables may be partial: let a server know at once.
+            if !self.join.met_server && self.config.consul_rules {
+                self.spread.push_pull = now;
+            }
         } else if !join.asked {
             // Seeds are tried in turn without a pause; after the last one there is a pause.
-            self.join.seed = (self.join.seed + 1) % self.config.seeds.len().max(1);
-            self.join.seed_at = if self.join.seed == 0 { now + self.config.retry_join } else { now };
+            self.pass_seed();
+            self.join.seed_at = if self.join.seed == 0 { now + self.seed_pause() } else { now };
         }
         if join.asked {
             let outcome = match join.contacted {
@@ -346,28 +352,57 @@ impl Pool<'_> {
         }
     }
 
-    /// We know nobody alive, there are seeds, and none is being tried.
+    /// We know nobody alive, or no server where there are servers; there are seeds, and none is being tried.
+    ///
+    /// Members whose servers have all moved know each other still, but nobody among them knows where the servers are.
     fn wants_seed(&self) -> bool {
         !self.config.seeds.is_empty()
             && self.queues.joins.iter().all(|join| join.asked)
-            && self.members.len() == self.members.gone() + 1
+            && (self.is_alone() || self.misses_servers())
             && !self.is_leaving()
+    }
+
+    /// We are no server, and know none.
+    fn misses_servers(&self) -> bool {
+        self.config.consul_rules && !self.is_server() && self.members.servers() == 0
+    }
+
+    /// We know nobody alive.
+    fn is_alone(&self) -> bool {
+        self.members.len() == self.members.gone() + 1
+    }
+
+    /// Time between rounds over the seeds. Shorter for those who know each other and miss the servers: all shall be back in a
+    /// minute.
+    fn seed_pause(&self) -> Duration {
+        /// Also the time in which a probe and a short suspicion find a dead server.
+        const WITHOUT_SERVERS: Duration = Duration::from_secs(8);
+        let pause = self.config.retry_join;
+        if self.is_alone() { pause } else { pause.min(WITHOUT_SERVERS) }
     }
 
     pub(super) fn on_join_time(&mut self, now: Instant) {
         if self.wants_seed() && self.join.seed_at <= now {
             let seed = self.config.seeds[self.join.seed % self.config.seeds.len()];
-            self.join.seed_at = now + self.config.retry_join;
+            self.join.seed_at = now + self.seed_pause();
             // A seed that is no address is passed over like one that does not answer.
             if let Err(CommandError::Invalid(_)) = self.enqueue_join(now, seed, true, false) {
-                self.join.seed = (self.join.seed + 1) % self.config.seeds.len();
+                self.pass_seed();
             }
+        }
+    }
+
+    /// The seed has not helped: on to the next one.
+    fn pass_seed(&mut self) {
+        self.join.seed = (self.join.seed + 1) % self.config.seeds.len().max(1);
+        if self.join.seed == 0 {
+            count(&mut self.stats.seed_rounds);
         }
     }
 
     /// Goes on leaving: the intent must have spread before our dead message does, or others would call us failed.
     pub(super) fn on_leave_time(&mut self, now: Instant) {
-        let alone = self.members.len() == self.members.gone() + 1;
+        let alone = self.is_alone();
         if let Leave::Intent { ticket, until } = self.leave
             && (alone || until <= now || !self.queue.contains(Queue::Intent, None))
         {

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub struct PoolRegions<'m> {
     /// Known members including ourselves, at most 65,534. Full: the longest dead is forgotten, then a server displaces a
-    /// random other, everybody else is refused.
+    /// random other, everybody else is refused; and each push/pull may replace one at random, so that the table is a
+    /// changing sample.
     pub members: &'m mut [MemberSlot],
     /// Name → member. A power of two, at least twice the members.
     pub index: &'m mut [u16],
@@ -30,7 +31,7 @@ pub struct PoolRegions<'m> {
     pub mail: &'m mut [u8],
     /// Work for the next poll. Full: the packet, event or join is dropped or refused.
     pub queues: &'m mut Queues,
-    /// Pings under way for others. Full: the request is dropped.
+    /// Pings under way for others. Full: the request is answered "no" at once.
     pub relays: &'m mut [RelaySlot],
     /// User events and queries seen, half each. Full: the earliest is forgotten, and nothing as early counts as new.
     pub seen: &'m mut [SeenSlot],
@@ -38,7 +39,7 @@ pub struct PoolRegions<'m> {
     pub events: &'m mut [EventSlot],
     /// Their names and payloads, 512 octets for one at most. Full: as above. An event longer than all of it is lost.
     pub event_text: &'m mut [u8],
-    /// Intents about members not known yet. Full: the oldest is forgotten.
+    /// Intents about members not known yet. Full: the earliest is forgotten, and nothing as early counts as new.
     pub intents: &'m mut [IntentSlot],
     /// TCP exchanges open at once. Full: new ones are refused.
     pub streams: &'m mut [StreamSlot],
@@ -46,8 +47,8 @@ pub struct PoolRegions<'m> {
     pub inflate: &'m mut [u8],
     /// LZW and plaintext of one datagram, at least [`DATAGRAM_MIN`] octets.
     pub datagram: &'m mut [u8],
-    /// What is wanted of the push/pull being read, committed when its end proves it true. Full: only servers and members
-    /// that are known already are taken.
+    /// What is wanted of the push/pull being read, committed when its end proves it true. Half full: only servers and
+    /// members that are known already are taken.
     pub stage: &'m mut [u8],
     /// Our own push/pull state, in two halves. What does not fit is left out, ourselves last.
     pub image: &'m mut [u8],

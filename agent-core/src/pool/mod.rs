@@ -39,7 +39,7 @@ use crate::{
         awareness::Awareness,
         broadcast::Broadcasts,
         keyring::Keyring,
-        members::{MemberId, Members, Record, State},
+        members::{MemberId, Members, Record, Room, State},
     },
     memory::{Mail, MailId, Pack},
     rand::Rng,
@@ -142,8 +142,14 @@ pub struct Pool<'m> {
     recent: Recent<'m>,
     intents: Intents<'m>,
     vivaldi: Vivaldi,
-    /// Members in the last push/pull of somebody: what a partial table knows of the cluster's size.
+    /// Where members said they are, by slot; see [`Pool::keep_places`].
+    places: &'m mut [Option<Coordinate>],
+    /// Members in others' push/pulls: what a partial table knows of the cluster's size.
     told_size: usize,
+    /// A push/pull of somebody who joins through us is being merged.
+    introduces: bool,
+    /// The member at this address is telling us its state, because we asked it in order to join.
+    spoken_to: Option<SocketAddr>,
     last_seq: u32,
     last_ticket: u32,
     stats: PoolStats,
@@ -199,7 +205,9 @@ impl<'m> Pool<'m> {
         let meta = encode_tags(config.tags, &mut meta).unwrap_or_default();
         let vsn = [1, 5, 2, 2, 5, config.delegate_version];
         let record = Record { name: config.name, address: config.advertise, meta, vsn };
-        let own = members.insert(&record, now, &mut rng).expect("the smallest text region holds the largest record");
+        let own = members
+            .insert(&record, Room::Gone, now, &mut rng)
+            .expect("the smallest text region holds the largest record");
         debug_assert_eq!(own, MemberId::SELF);
         members.set_state(own, State::Alive, now);
         let slot = members.get_mut(own);
@@ -249,7 +257,10 @@ impl<'m> Pool<'m> {
             recent: Recent::new(mem.events, mem.event_text),
             intents: Intents::new(mem.intents),
             vivaldi: Vivaldi::new(),
+            places: &mut [],
             told_size: 0,
+            introduces: false,
+            spoken_to: None,
             last_seq: 0,
             last_ticket: 0,
             stats: PoolStats::default(),
@@ -336,7 +347,19 @@ impl<'m> Pool<'m> {
         self.vivaldi.place()
     }
 
-    /// Members of the cluster, as far as we know: our records, or what the last push/pull said when our table is partial.
+    /// Keeps where the members are, as their acks say, for [`Pool::place`]: what a WAN pool sorts datacenters by. Members
+    /// whose slot is beyond the end of `places` have no place.
+    pub fn keep_places(&mut self, places: &'m mut [Option<Coordinate>]) {
+        places.fill(None);
+        self.places = places;
+    }
+
+    /// Where the member called `name` said last that it is; ours is [`Pool::coordinate`].
+    pub fn place(&self, name: &str) -> Option<&Coordinate> {
+        self.places.get(usize::from(self.members.find(name)?.0))?.as_ref()
+    }
+
+    /// Members of the cluster, as far as we know: our records, or what others' push/pulls said when our table is partial.
     pub fn size(&self) -> usize {
         self.members.len().max(self.told_size)
     }

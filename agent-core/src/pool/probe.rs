@@ -179,6 +179,9 @@ impl Pool<'_> {
             let rtt = u32::try_from(now.saturating_since(started).as_micros()).unwrap_or(u32::MAX);
             match Coordinate::parse(ack.payload) {
                 Ok(Some(other)) => {
+                    if let Some(place) = self.places.get_mut(usize::from(target.0)) {
+                        *place = Some(other);
+                    }
                     let median = median_of_three(&mut self.members.get_mut(target).rtt, rtt);
                     self.vivaldi.update(&mut self.rng, &other, f64::from(median) / 1e6);
                 }
@@ -192,6 +195,11 @@ impl Pool<'_> {
         if let Some(round) = self.probe.round.as_mut().filter(|round| round.seq == seq && now <= round.end) {
             round.nacks = round.nacks.saturating_add(1);
         }
+    }
+
+    /// A slot has another member: a round that was about the former one is over.
+    pub(super) fn forget_probe(&mut self, id: MemberId) {
+        self.probe.round = self.probe.round.filter(|round| round.target != id);
     }
 
     /// The TCP ping of the round `seq` was answered.

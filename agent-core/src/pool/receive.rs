@@ -68,6 +68,10 @@ impl Pool<'_> {
         let seq = self.next_seq();
         let Some(slot) = self.relays.iter_mut().find(|slot| !slot.used) else {
             count(&mut self.stats.relays_refused);
+            // Said at once: who hears nothing thinks ill of its own health.
+            if ask.nack {
+                self.send(Packet::Nack { to: ask.source.unwrap_or(from), seq: ask.seq });
+            }
             return;
         };
         *slot = RelaySlot {

@@ -13,13 +13,14 @@ use crate::{
     config::PoolConfig,
     membership::{
         broadcast::Queue,
-        members::{MemberId, Record, State},
+        members::{MemberId, Record, Room, State},
         suspicion::Suspicion,
     },
     time::{Duration, Instant},
     wire::{
         gossip::{Alive, Claim, DEAD, SUSPECT},
         msgpack::Writer,
+        push_pull::Node,
         tags,
     },
 };
@@ -42,12 +43,21 @@ impl Pool<'_> {
         let record = Record { name: alive.node, address: self.with_port(alive.address), meta: alive.meta, vsn };
         let (id, is_new) = match self.members.find(alive.node) {
             Some(id) => (id, false),
-            None => match self.members.insert(&record, now, &mut self.rng) {
+            None => match self.insert(now, &record, Room::Gone) {
                 Some(id) => (id, true),
-                None => return,
+                None => {
+                    // Who joins through us must be heard of, whether we have room for it or not.
+                    if self.introduces {
+                        self.broadcast(Queue::Member, MemberId::NOBODY, &|w| {
+                            Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w);
+                        });
+                    }
+                    return;
+                }
             },
         };
         let slot = *self.members.get(id);
+        // The wait for a dead member's name is for rumours. Whom we reach where our seeds say is there.
         let mut reclaimed = false;
         if !is_new && slot.address() != record.address {
             let reclaim = self.config.timing.dead_node_reclaim;
@@ -55,7 +65,7 @@ impl Pool<'_> {
                 || slot.is_forgotten()
                 || (slot.state == State::Dead
                     && reclaim > Duration::ZERO
-                    && now.saturating_since(slot.changed) > reclaim);
+                    && (now.saturating_since(slot.changed) > reclaim || self.spoken_to == Some(record.address)));
             if !reclaimed {
                 warn!(
                     "another address claims the name {}; the first holder keeps it until it has failed or left",
@@ -85,6 +95,33 @@ impl Pool<'_> {
             self.on_member_join(now, id);
         } else if meta_changed || slot.address() != record.address {
             self.tell(Event::Member(MemberChange::Updated, id));
+        }
+    }
+
+    /// Inserts an unknown member, and lets go of whoever had its place.
+    fn insert(&mut self, now: Instant, record: &Record<'_>, room: Room) -> Option<MemberId> {
+        let id = self.members.insert(record, room, now, &mut self.rng)?;
+        self.queue.orphan(id);
+        self.forget_probe(id);
+        if let Some(place) = self.places.get_mut(usize::from(id.0)) {
+            *place = None;
+        }
+        Some(id)
+    }
+
+    /// Takes a living member out of somebody's table into our full one, in place of a random other. It is no news to
+    /// anybody, so nobody is told.
+    pub(super) fn sample(&mut self, now: Instant, node: &Node<'_>) {
+        let Node { name, address, meta, incarnation, vsn: Some(vsn), .. } = *node else { return };
+        let record = Record { name, address: self.with_port(address), meta, vsn };
+        if self.members.find(name).is_none()
+            && self.config.admits(name, meta)
+            && let Some(id) = self.insert(now, &record, Room::Displace)
+        {
+            self.members.set_state(id, State::Alive, now);
+            let slot = self.members.get_mut(id);
+            slot.incarnation = incarnation;
+            slot.set_status(MemberStatus::Alive);
         }
     }
 

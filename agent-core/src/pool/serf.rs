@@ -101,8 +101,10 @@ impl Pool<'_> {
         }
     }
 
-    /// Says with the current clock that we are here.
+    /// Says that we are here, later than anything that may have been said of us. Whoever has us as left tells newcomers so
+    /// with one tick more than the leave had (spec §9.4): that may be all that the clock of our first contact has seen.
     pub(super) fn announce_join(&mut self) {
+        self.clock.tick();
         let intent = Intent { ltime: self.clock.time(), node: self.config.name, prune: false };
         self.members.get_mut(MemberId::SELF).status_ltime = intent.ltime;
         self.clock.tick();

@@ -11,12 +11,15 @@ use crate::{
     time::{Duration, Instant},
 };
 
+/// The least logarithm of a pool's size that broadcasts are transmitted for.
+const LEAST_TENS: u64 = 3;
+
 /// Deadlines that are always armed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timers {
     /// The next gossip round; it only counts while something is queued.
     gossip: Instant,
-    push_pull: Instant,
+    pub push_pull: Instant,
     reap: Instant,
     reconnect: Instant,
     /// The earliest suspicion to run out.
@@ -57,7 +60,13 @@ impl Pool<'_> {
         if self.spread.push_pull <= now {
             self.spread.push_pull = now + self.push_pull_interval();
             if !self.is_leaving() {
-                let other = self.members.random(&mut self.rng, &mut |_, slot| slot.state == State::Alive);
+                // A server first, so that one knows of us; and among servers every other time, because a state full of
+                // devices would hardly ever meet another full one.
+                let wanted = !self.join.met_server || (self.is_server() && self.rng.below(2) == 0);
+                let server = self.config.consul_rules && wanted && self.members.servers() > 0;
+                let other = self
+                    .members
+                    .random(&mut self.rng, &mut |_, slot| slot.state == State::Alive && (!server || slot.is_server()));
                 if let Some(other) = other {
                     self.begin_push_pull(now, other);
                 }
@@ -73,9 +82,16 @@ impl Pool<'_> {
         }
     }
 
-    /// Transmissions of one broadcast (spec §7.6).
+    /// We are a Consul server.
+    pub(super) fn is_server(&self) -> bool {
+        self.members.get(MemberId::SELF).is_server()
+    }
+
+    /// Transmissions of one broadcast (spec §7.6). The formula lets a broadcast miss one of n members with a chance of
+    /// about n × e^-limit: with 4 transmissions among 9 members one event in 15 waits for the next full exchange with
+    /// somebody. A small pool therefore transmits as often as one of 100 members, which costs it little.
     pub(super) fn transmit_limit(&self) -> u8 {
-        let tens = log10_milli(self.size() + 1).div_ceil(1000).min(16) as u8;
+        let tens = log10_milli(self.size() + 1).div_ceil(1000).clamp(LEAST_TENS, 16) as u8;
         self.config.timing.retransmit_mult.saturating_mul(tens)
     }
 
@@ -92,6 +108,9 @@ impl Pool<'_> {
         }
         let mut chosen = [MemberId::SELF; 8];
         let to_the_dead = self.config.timing.gossip_to_the_dead;
+        // Where tables are partial, most members tell nobody of those they do not know. Servers know everybody: they hear of
+        // each other what there is, and of devices what these say.
+        let to_server = (self.members.is_full() || self.is_server()) && self.members.servers() > 0;
         for place in 0..usize::from(self.config.timing.gossip_nodes).min(chosen.len()) {
             let other = self.members.random(&mut self.rng, &mut |id, slot| {
                 let listens = match slot.state {
@@ -99,7 +118,7 @@ impl Pool<'_> {
                     State::Dead => now.saturating_since(slot.changed) <= to_the_dead,
                     State::Left | State::Free => false,
                 };
-                listens && !chosen.contains(&id)
+                listens && !chosen.contains(&id) && (place > 0 || !to_server || slot.is_server())
             });
             let Some(other) = other else { break };
             chosen[place] = other;

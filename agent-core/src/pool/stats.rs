@@ -47,6 +47,8 @@ pub struct PoolStats {
     pub broadcasts_dropped: u32,
     /// User events given up before 512 later ones: those who missed them do not get them from us.
     pub events_dropped: u32,
+    /// Rounds over the seeds in which nobody answered.
+    pub seed_rounds: u32,
     /// Coordinates of peers that could not be used.
     pub coordinates_refused: u32,
 }

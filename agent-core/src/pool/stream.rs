@@ -435,12 +435,16 @@ impl Pool<'_> {
             self.streams[at].join = join;
             self.send_image(at);
         }
+        let slot = &self.streams[at];
+        self.spoken_to = (slot.role == Role::Join).then_some(slot.peer);
         let merged = self.commit_exchange(now, accepted);
+        self.spoken_to = None;
         self.end_exchange();
         if !accepted {
             let slot = &self.streams[at];
             let (role, ticket, peer) = (slot.role, Ticket(slot.number), slot.peer);
             self.close_stream(at);
+            self.join.met_server |= self.members.serves_at(peer);
             match role {
                 Role::Join => self.on_join_end(now, ticket, merged),
                 Role::Leave => self.on_leave_told(now),

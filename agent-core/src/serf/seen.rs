@@ -80,29 +80,41 @@ impl IntentSlot {
 /// Intents are remembered this long (serf's RecentIntentTimeout).
 const RECENT: Duration = Duration::from_secs(300);
 
-/// Recent intents about unknown members, by hash of their name.
+/// Recent intents about unknown members, by hash of their name. As with [`Seen`], what made room takes with it the proof
+/// that anything of its time is new: or two members with short lists would pass the same intents on for ever.
 #[derive(Debug)]
 pub(crate) struct Intents<'m> {
     slots: &'m mut [IntentSlot],
+    floor: u64,
 }
 
 impl<'m> Intents<'m> {
     pub fn new(slots: &'m mut [IntentSlot]) -> Self {
         slots.fill(IntentSlot::EMPTY);
-        Intents { slots }
+        Intents { slots, floor: 0 }
     }
 
-    /// Remembers an intent; true when it is newer than what is known and worth passing on. The oldest entry makes room.
+    /// Remembers an intent; true when it is certainly newer than what is known and worth passing on. The earliest makes
+    /// room.
     pub fn remember(&mut self, now: Instant, node: u32, leave: bool, ltime: u64) -> bool {
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.used && slot.node == node) {
-            if now.saturating_since(slot.at) <= RECENT && ltime <= slot.ltime {
+        let is_over = |slot: &IntentSlot| !slot.used || now.saturating_since(slot.at) > RECENT;
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.node == node && !is_over(slot)) {
+            if ltime <= slot.ltime {
                 return false;
             }
             *slot = IntentSlot { at: now, ltime, node, leave, used: true };
             return true;
         }
-        let Some(slot) = self.slots.iter_mut().min_by_key(|slot| (slot.used, slot.at)) else { return false };
-        *slot = IntentSlot { at: now, ltime, node, leave, used: true };
+        let Some(slot) = self.slots.iter_mut().min_by_key(|slot| (!is_over(slot), slot.ltime)) else { return false };
+        if ltime <= self.floor {
+            return false;
+        }
+        if !is_over(slot) {
+            self.floor = self.floor.max(slot.ltime.min(ltime));
+        }
+        if is_over(slot) || slot.ltime < ltime {
+            *slot = IntentSlot { at: now, ltime, node, leave, used: true };
+        }
         true
     }
 
@@ -155,9 +167,25 @@ mod tests {
         assert!(!intents.remember(at(1), 1, true, 5));
         assert!(intents.remember(at(1), 1, true, 6));
         assert!(intents.remember(at(2), 2, false, 1));
-        assert!(intents.remember(at(3), 3, false, 1));
-        assert_eq!(intents.take(at(3), 1), None, "the oldest made room");
-        assert_eq!(intents.take(at(400), 2), None);
-        assert_eq!(intents.take(at(4), 3), Some((false, 1)));
+        assert!(intents.remember(at(3), 3, false, 7));
+        assert_eq!(intents.take(at(3), 2), None, "the earliest made room");
+        assert_eq!(intents.take(at(400), 1), None);
+        assert_eq!(intents.take(at(4), 3), Some((false, 7)));
+    }
+
+    #[test]
+    fn an_intent_that_made_room_is_never_new_again() {
+        let mut slots = [IntentSlot::EMPTY; 2];
+        let mut intents = Intents::new(&mut slots);
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let mut passed_on = 0;
+        // Ten members' intents go round and round, as between devices whose lists are short.
+        for round in 0..100 {
+            for node in 0..10 {
+                passed_on += u32::from(intents.remember(at(round), node, false, 100 + u64::from(node)));
+            }
+        }
+        assert_eq!(passed_on, 10);
+        assert!(intents.remember(at(100), 3, true, 200), "a later one is news");
     }
 }

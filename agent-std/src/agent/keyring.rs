@@ -1,7 +1,7 @@
-//! Gossip keys: kept in `serf/local.keyring` as Consul keeps them, and changed on all members by queries.
+//! Gossip keys: kept in `serf/local.keyring` and, for the WAN pool, `serf/remote.keyring` as Consul keeps them, and
+//! changed on all members by queries.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -17,13 +17,14 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
     config::Config,
-    driver::{AgentKind, CommandFailed, Handle, Notice},
-    http::local::{KeyOperation, KeyringAnswer},
+    driver::{CommandFailed, Handle, Kind, Machine as _, Notice},
+    model::{KeyringRequest, KeyringResponse, Map},
     rpc::codec,
     whole_file,
 };
 
-const FILE: &str = "serf/local.keyring";
+const LAN: &str = "serf/local.keyring";
+const WAN: &str = "serf/remote.keyring";
 
 /// Why the keys cannot be had. The text never holds one.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +50,10 @@ pub enum KeyringError {
     Setting(String),
 }
 
-/// Where the keys are kept; nowhere without a data directory or when that is not wanted.
-pub fn path(config: &Config) -> Option<PathBuf> {
-    config.data_dir.as_ref().filter(|_| !config.disable_keyring_file).map(|data_dir| data_dir.join(FILE))
+/// Where the keys of a pool are kept; nowhere without a data directory or when that is not wanted.
+pub fn path(config: &Config, wan: bool) -> Option<PathBuf> {
+    let file = if wan { WAN } else { LAN };
+    config.data_dir.as_ref().filter(|_| !config.disable_keyring_file).map(|data_dir| data_dir.join(file))
 }
 
 /// The keys to start with, the primary first. What is on disk wins over `encrypt`, which only begins a new file: after
@@ -59,9 +61,9 @@ pub fn path(config: &Config) -> Option<PathBuf> {
 ///
 /// # Errors
 /// See [`KeyringError`]; nothing is overwritten.
-pub fn load(config: &Config) -> Result<Vec<Key>, KeyringError> {
+pub fn load(config: &Config, wan: bool) -> Result<Vec<Key>, KeyringError> {
     let configured = config.encrypt.as_ref().map(|key| key.key()).transpose().map_err(KeyringError::Setting)?;
-    let Some(path) = path(config) else { return Ok(configured.into_iter().collect()) };
+    let Some(path) = path(config, wan) else { return Ok(configured.into_iter().collect()) };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -106,7 +108,7 @@ fn save(path: &Path, keys: &[Key]) -> Result<(), KeyringError> {
 }
 
 /// Keeps the file as the ring is, until the agent ends.
-pub async fn follow(handle: Handle<AgentKind>, path: PathBuf) {
+pub async fn follow<K: Kind>(handle: Handle<K>, path: PathBuf) {
     let mut notices = handle.subscribe();
     loop {
         match notices.recv().await {
@@ -114,12 +116,42 @@ pub async fn follow(handle: Handle<AgentKind>, path: PathBuf) {
             Ok(_) => continue,
             Err(RecvError::Closed) => return,
         }
-        let Ok(keys) = handle.with(|agent, _| agent.pool().keys().to_vec()).await else { return };
+        let Ok(keys) = handle.with(|machine, _| machine.pool().keys().to_vec()).await else { return };
         if keys.is_empty() {
             continue;
         }
         if let Err(error) = save(&path, &keys) {
             log::error!("the gossip keys were not kept: {error}");
+        }
+    }
+}
+
+/// What is to be done with the gossip keys of all members.
+#[derive(Clone, PartialEq, Eq)]
+enum Operation {
+    /// Count them.
+    List,
+    /// Let this key decrypt.
+    Install(Vec<u8>),
+    /// Encrypt with this key.
+    Use(Vec<u8>),
+    /// Forget this key.
+    Remove(Vec<u8>),
+}
+
+impl Operation {
+    /// The operation of a request, whose key is base64.
+    ///
+    /// # Errors
+    /// Another operation, or a key that is no base64. The text has no part of the key.
+    fn new(name: &str, key: &str) -> Result<Self, String> {
+        let key = || STANDARD.decode(key).map_err(|_| "the key is no base64; `keygen` makes one that is".to_owned());
+        match name {
+            "list" => Ok(Operation::List),
+            "install" => Ok(Operation::Install(key()?)),
+            "use" => Ok(Operation::Use(key()?)),
+            "remove" => Ok(Operation::Remove(key()?)),
+            _ => Err(format!("unknown keyring operation {name:?}: use list, install, use or remove")),
         }
     }
 }
@@ -134,30 +166,42 @@ struct KeyResponse {
     result: bool,
 }
 
-/// Asks every member of the LAN pool for `operation` and sums up what they say.
+/// Does what a request says to the pool of `handle`. What went wrong is in the response.
+pub async fn answer<K: Kind>(handle: &Handle<K>, datacenter: &str, asked: &KeyringRequest) -> KeyringResponse {
+    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
+    match Operation::new(&asked.operation, &asked.key) {
+        Ok(operation) => {
+            request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
+        }
+        Err(error) => failed(error),
+    }
+}
+
+/// Asks every member of a pool for `operation` and sums up what they say.
 ///
 /// # Errors
 /// The query could not be sent.
-pub async fn request(
-    handle: &Handle<AgentKind>,
+async fn request<K: Kind>(
+    handle: &Handle<K>,
     datacenter: &str,
-    operation: &KeyOperation,
-) -> Result<KeyringAnswer, CommandFailed> {
+    operation: &Operation,
+) -> Result<KeyringResponse, CommandFailed> {
     let (name, key) = match operation {
-        KeyOperation::List => ("_serf_list-keys", &[][..]),
-        KeyOperation::Install(key) => ("_serf_install-key", &key[..]),
-        KeyOperation::Use(key) => ("_serf_use-key", &key[..]),
-        KeyOperation::Remove(key) => ("_serf_remove-key", &key[..]),
+        Operation::List => ("_serf_list-keys", &[][..]),
+        Operation::Install(key) => ("_serf_install-key", &key[..]),
+        Operation::Use(key) => ("_serf_use-key", &key[..]),
+        Operation::Remove(key) => ("_serf_remove-key", &key[..]),
     };
     let emit = |w: &mut Writer<'_>| serf::emit_key_request(w, key);
     let mut payload = vec![0; Writer::measure(emit)];
     emit(&mut Writer::new(&mut payload));
     let alive = |status| matches!(status, MemberStatus::Alive | MemberStatus::Leaving);
-    let nodes = handle.with(move |agent, _| agent.members().filter(|member| alive(member.status)).count()).await?;
+    let nodes =
+        handle.with(move |machine, _| machine.pool().members().filter(|member| alive(member.status)).count()).await?;
     let answers = handle
-        .ask(nodes, move |agent, now| agent.command(now, Command::Query { name, payload: &payload, ack: false }))
+        .ask(nodes, move |machine, now| machine.command(now, Command::Query { name, payload: &payload, ack: false }))
         .await?;
-    let mut sum = KeyringAnswer { datacenter: datacenter.to_owned(), num_nodes: nodes, ..KeyringAnswer::default() };
+    let (mut keys, mut primary_keys, mut messages) = (Map::new(), Map::new(), Map::new());
     let (mut failed, mut heard) = (0, 0);
     for answer in answers {
         // Acks are not asked for, and other payloads are no answer.
@@ -168,21 +212,29 @@ pub async fn request(
         heard += 1;
         failed += usize::from(!response.result);
         for key in response.keys.into_iter().flatten() {
-            *sum.keys.entry(key).or_default() += 1;
+            *keys.entry(key).or_default() += 1;
         }
-        if matches!(operation, KeyOperation::List) {
-            *sum.primary_keys.entry(response.primary_key).or_default() += 1;
+        if matches!(operation, Operation::List) {
+            *primary_keys.entry(response.primary_key).or_default() += 1;
         }
         if !response.message.is_empty() {
-            sum.messages.get_or_insert_with(BTreeMap::new).insert(answer.from, response.message);
+            messages.insert(answer.from, response.message);
         }
     }
-    sum.error = match (failed, heard) {
+    let error = match (failed, heard) {
         (1.., _) => format!("{failed}/{nodes} nodes reported failure"),
         _ if heard != nodes => format!("{heard}/{nodes} nodes reported success"),
         _ => String::new(),
     };
-    Ok(sum)
+    Ok(KeyringResponse {
+        datacenter: datacenter.to_owned(),
+        messages: Some(messages).filter(|all| !all.is_empty()),
+        keys: Some(keys),
+        primary_keys: Some(primary_keys),
+        num_nodes: nodes as u64,
+        error,
+        ..KeyringResponse::default()
+    })
 }
 
 #[cfg(test)]
@@ -192,7 +244,7 @@ mod tests {
     #[test]
     fn keys_come_back_from_their_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
+        let path = folder.path().join(LAN);
         let keys = [Key::new(&[1; 32]).unwrap(), Key::new(&[2; 16]).unwrap()];
         save(&path, &keys).unwrap();
         save(&path, &keys).unwrap();

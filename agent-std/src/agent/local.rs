@@ -9,18 +9,20 @@ use agent_core::{
     agent::{Agent, Command, CommandError, Outcome},
     checks::Health,
     local::{self as core_local, CheckDef, ServiceDef},
-    pool::MemberStatus,
+    pool::{MemberStatus, Pool},
     time::Duration as CoreDuration,
 };
 use tokio::sync::{Notify, broadcast::error::RecvError, watch};
 
+use super::{join_once, wan::Wan};
 use crate::{
     config::Config,
     definition::{Check, CheckKind, Service},
     driver::{AgentKind, CommandFailed, Handle, MemberInfo, Notice, Script, Scripts},
-    http::local::{Itself, KeyOperation, KeyringAnswer, LocalAgent, LocalError, Member, UserEvent},
+    http::local::{Itself, LocalAgent, LocalError, Member, UserEvent},
     model::{
-        Coordinate, EventFireRequest, HealthCheck, Map, NodeService, Octets, QueryOptions, ServiceAddress, Weights,
+        Coordinate, EventFireRequest, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets,
+        QueryOptions, ServiceAddress, Weights,
     },
     rpc::{BoxFuture, Rpc, codec},
 };
@@ -40,6 +42,7 @@ pub struct Local {
     rpc: Rpc,
     config: Arc<Config>,
     more: MoreStats,
+    wan: Option<Wan>,
     shared: Arc<Shared>,
 }
 
@@ -56,8 +59,15 @@ struct Shared {
 }
 
 impl Local {
-    /// The agent behind `handle`.
-    pub fn new(handle: Handle<AgentKind>, scripts: Scripts, rpc: Rpc, config: Arc<Config>, more: MoreStats) -> Self {
+    /// The agent behind `handle`, and behind `wan` when it is a server.
+    pub fn new(
+        handle: Handle<AgentKind>,
+        wan: Option<Wan>,
+        scripts: Scripts,
+        rpc: Rpc,
+        config: Arc<Config>,
+        more: MoreStats,
+    ) -> Self {
         let shared = Arc::new(Shared {
             changes: watch::Sender::new(0),
             events: Mutex::default(),
@@ -66,7 +76,7 @@ impl Local {
             gone: watch::Sender::new(false),
         });
         tokio::spawn(listen(handle.clone(), shared.clone(), config.clone()));
-        Local { handle, scripts, rpc, config, more, shared }
+        Local { handle, scripts, rpc, config, more, wan, shared }
     }
 
     /// Waits until somebody wants this agent to leave (`/v1/agent/leave`).
@@ -101,6 +111,18 @@ impl Local {
         self.handle.with(job).await.map_err(|stopped| LocalError::Failed(stopped.to_string()))
     }
 
+    /// Fires an event in a plain Serf pool: no server is asked, and what is sent is what any Serf agent sends.
+    async fn fire_plain(&self, event: UserEvent) -> Result<(), LocalError> {
+        if [&event.node_filter, &event.service_filter, &event.tag_filter].iter().any(|filter| !filter.is_empty()) {
+            return Err(LocalError::Failed("events of a plain serf pool have no filters: leave them out".to_owned()));
+        }
+        let payload = event.payload.unwrap_or_default().0;
+        let fire = move |agent: &mut Agent<'_>, now| {
+            agent.command(now, Command::UserEvent { name: &event.name, payload: &payload, coalesce: false }).map(|_| ())
+        };
+        self.command(fire).await?.map_err(refused)
+    }
+
     /// Keeps the script of a check and gives the key under which the core asks for it.
     fn script_key(&self, check: &Check) -> u32 {
         let mut keys = self.shared.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,20 +150,9 @@ impl LocalAgent for Local {
         Box::pin(async move {
             let looked = self.handle.with(|agent, _| {
                 let pool = agent.pool();
-                let (member_time, event_time, query_time) = pool.clocks();
-                let count = |status| pool.members().filter(|member| member.status == status).count();
-                let at = pool.coordinate();
-                let coordinate = Coordinate {
-                    vec: Some(at.vec.to_vec()),
-                    error: at.error,
-                    adjustment: at.adjustment,
-                    height: at.height,
-                };
+                let coordinate = Coordinate::from(pool.coordinate());
                 let checks = agent.local().checks().count();
                 let ttls = agent.local().checks().filter(|check| check.judge() == core_local::Judge::Ttl).count();
-                let section = |pairs: &[(&str, String)]| {
-                    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<BTreeMap<_, _>>()
-                };
                 let mut stats = BTreeMap::new();
                 stats.insert(
                     "agent".to_owned(),
@@ -152,27 +163,15 @@ impl LocalAgent for Local {
                         ("services", agent.local().services().count().to_string()),
                     ]),
                 );
-                let zero = || "0".to_owned();
-                stats.insert(
-                    "serf_lan".to_owned(),
-                    section(&[
-                        ("coordinate_resets", zero()),
-                        ("encrypted", pool.is_encrypted().to_string()),
-                        ("event_queue", zero()),
-                        ("event_time", event_time.to_string()),
-                        ("failed", count(MemberStatus::Failed).to_string()),
-                        ("health_score", pool.health_score().to_string()),
-                        ("intent_queue", pool.queued().to_string()),
-                        ("left", count(MemberStatus::Left).to_string()),
-                        ("member_time", member_time.to_string()),
-                        ("members", pool.members().count().to_string()),
-                        ("query_queue", zero()),
-                        ("query_time", query_time.to_string()),
-                    ]),
-                );
+                stats.insert("serf_lan".to_owned(), serf_stats(pool));
                 (MemberInfo::from(&pool.local()), coordinate, stats)
             });
             let Ok((info, coordinate, mut stats)) = looked.await else { return Itself::default() };
+            if let Some(wan) = &self.wan
+                && let Ok(section) = wan.handle().with(|pool, _| serf_stats(pool)).await
+            {
+                stats.insert("serf_wan".to_owned(), section);
+            }
             (self.more)(&mut stats);
             let mut meta: BTreeMap<String, String> = self.config.node_meta.clone();
             meta.insert("consul-network-segment".to_owned(), String::new());
@@ -182,10 +181,11 @@ impl LocalAgent for Local {
 
     fn members(&self, wan: bool) -> BoxFuture<'_, Vec<Member>> {
         Box::pin(async move {
-            if wan {
-                return Vec::new();
-            }
-            let all = super::members::all(&self.handle).await.unwrap_or_default();
+            let all = match (wan, &self.wan) {
+                (false, _) => super::members::all(&self.handle).await.unwrap_or_default(),
+                (true, Some(wan)) => wan.members().await,
+                (true, None) => Vec::new(),
+            };
             all.into_iter().map(member).collect()
         })
     }
@@ -309,14 +309,15 @@ impl LocalAgent for Local {
 
     fn join(&self, address: String, wan: bool) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
-            if wan {
-                return Err(LocalError::Failed("the WAN pool is not implemented yet by lictor".to_owned()));
-            }
-            let seed = address.clone();
-            let joined = self
-                .handle
-                .finish(move |agent, now| agent.command(now, Command::Join { seed: &seed, ignore_old: true }))
-                .await;
+            let joined = match (wan, &self.wan) {
+                (false, _) => join_once(&self.handle, &address).await,
+                (true, Some(wan)) => join_once(wan.handle(), &address).await,
+                (true, None) if self.config.server => {
+                    let text = "the WAN pool is off: ports.serf_wan switches it on";
+                    return Err(LocalError::Failed(text.to_owned()));
+                }
+                (true, None) => return Err(LocalError::Failed("Must be a server to join WAN cluster".to_owned())),
+            };
             let why = match joined {
                 Ok(Outcome::Joined(_) | Outcome::Ok) => return Ok(()),
                 Ok(Outcome::Failed(why)) => why.to_owned(),
@@ -340,16 +341,24 @@ impl LocalAgent for Local {
     fn force_leave(&self, node: String, prune: bool) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
             let name = node.clone();
-            let done = self
+            let failed = |error: CommandFailed| LocalError::Failed(error.to_string());
+            let here = self
                 .handle
                 .finish(move |agent, now| agent.command(now, Command::ForceLeave { node: &name, prune }))
                 .await;
-            match done {
-                Ok(_) => Ok(()),
-                Err(CommandFailed::Refused(CommandError::Unknown)) => {
-                    Err(LocalError::Unknown(format!("agent: No node found with name '{node}'")))
-                }
-                Err(error) => Err(LocalError::Failed(error.to_string())),
+            let here = match here {
+                Ok(_) => true,
+                Err(CommandFailed::Refused(CommandError::Unknown)) => false,
+                Err(error) => return Err(failed(error)),
+            };
+            let there = match &self.wan {
+                Some(wan) => wan.force_leave(&node, prune).await.map_err(failed)?,
+                None => false,
+            };
+            if here || there {
+                Ok(())
+            } else {
+                Err(LocalError::Unknown(format!("agent: No node found with name '{node}'")))
             }
         })
     }
@@ -358,15 +367,15 @@ impl LocalAgent for Local {
         Box::pin(async move { Err(LocalError::Failed("reload is not implemented yet by lictor".to_owned())) })
     }
 
-    fn keyring(&self, operation: KeyOperation) -> BoxFuture<'_, Result<Vec<KeyringAnswer>, LocalError>> {
-        Box::pin(async move {
-            let answer = super::keyring::request(&self.handle, &self.config.datacenter, &operation).await;
-            answer.map(|answer| vec![answer]).map_err(|error| LocalError::Failed(error.to_string()))
-        })
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse> {
+        Box::pin(async move { super::keyring::answer(&self.handle, &self.config.datacenter, &request).await })
     }
 
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
+            if self.config.serf_only {
+                return self.fire_plain(event).await;
+            }
             let message = EventMessage {
                 id: event.id,
                 name: event.name.clone(),
@@ -389,6 +398,32 @@ impl LocalAgent for Local {
     }
 }
 
+/// Numbers and texts by name, as `info` shows them.
+fn section(pairs: &[(&str, String)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+}
+
+/// What `info` shows of a pool.
+fn serf_stats(pool: &Pool<'_>) -> BTreeMap<String, String> {
+    let (member_time, event_time, query_time) = pool.clocks();
+    let count = |status| pool.members().filter(|member| member.status == status).count();
+    let zero = || "0".to_owned();
+    section(&[
+        ("coordinate_resets", zero()),
+        ("encrypted", pool.is_encrypted().to_string()),
+        ("event_queue", zero()),
+        ("event_time", event_time.to_string()),
+        ("failed", count(MemberStatus::Failed).to_string()),
+        ("health_score", pool.health_score().to_string()),
+        ("intent_queue", pool.queued().to_string()),
+        ("left", count(MemberStatus::Left).to_string()),
+        ("member_time", member_time.to_string()),
+        ("members", pool.members().count().to_string()),
+        ("query_queue", zero()),
+        ("query_time", query_time.to_string()),
+    ])
+}
+
 /// The payload of a serf event that came through `event fire` (rpc spec, Internal.EventFire).
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -409,6 +444,20 @@ struct EventMessage {
     version: u8,
 }
 
+impl EventMessage {
+    /// An event of a plain Serf pool. It has no id; lists and their index need one, so it is made of its Lamport time.
+    fn plain(ltime: u64, name: String, payload: Vec<u8>) -> Self {
+        log::info!("serf: EventUser: {name}");
+        EventMessage {
+            id: format!("00000000-0000-0000-{:04x}-{:012x}", ltime >> 48, ltime & 0xffff_ffff_ffff),
+            name,
+            payload: (!payload.is_empty()).then_some(Octets(payload)),
+            version: 1,
+            ..EventMessage::default()
+        }
+    }
+}
+
 /// Keeps the last events, and tells of every change.
 async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Config>) {
     let mut notices = handle.subscribe();
@@ -416,10 +465,15 @@ async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Conf
     loop {
         match notices.recv().await {
             Ok(Notice::User { ltime, name, payload }) => {
-                let Some(name) = name.strip_prefix(EVENT_PREFIX) else { continue };
-                let Ok(message) = codec::from_slice::<EventMessage>(&payload) else {
-                    log::warn!("event {name}: its payload is not one of Consul's; it is not shown");
-                    continue;
+                let message = if config.serf_only {
+                    EventMessage::plain(ltime, name, payload)
+                } else {
+                    let Some(name) = name.strip_prefix(EVENT_PREFIX) else { continue };
+                    let Ok(message) = codec::from_slice::<EventMessage>(&payload) else {
+                        log::warn!("event {name}: its payload is not one of Consul's; it is not shown");
+                        continue;
+                    };
+                    message
                 };
                 if !concerns(&message.node_filter, &config.node_name) {
                     continue;

@@ -10,7 +10,7 @@ use agent_core::pool::{MemberChange, MemberStatus};
 use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 
 use crate::{
-    driver::{AgentKind, Handle, MemberInfo, Notice},
+    driver::{AgentKind, Handle, Kind, Machine as _, MemberInfo, Notice},
     leader::{MemberNews, MemberRecord},
     rpc::ServerInfo,
 };
@@ -119,8 +119,8 @@ pub async fn follow(
 }
 
 /// All members, from the driver.
-pub async fn all(handle: &Handle<AgentKind>) -> Result<Vec<MemberInfo>, crate::driver::Stopped> {
-    handle.with(|agent, _| agent.members().map(|member| MemberInfo::from(&member)).collect()).await
+pub async fn all<K: Kind>(handle: &Handle<K>) -> Result<Vec<MemberInfo>, crate::driver::Stopped> {
+    handle.with(|machine, _| machine.pool().members().map(|member| MemberInfo::from(&member)).collect()).await
 }
 
 async fn tell(news: &Option<mpsc::Sender<MemberNews>>, what: MemberNews) {
@@ -131,7 +131,7 @@ async fn tell(news: &Option<mpsc::Sender<MemberNews>>, what: MemberNews) {
 }
 
 /// Serf's lines.
-fn log_change(change: MemberChange, member: &MemberInfo) {
+pub fn log_change(change: MemberChange, member: &MemberInfo) {
     let event = match change {
         MemberChange::Joined => "EventMemberJoin",
         MemberChange::Updated => "EventMemberUpdate",

@@ -14,6 +14,7 @@ mod members;
 mod server;
 mod snapshot;
 mod tags;
+mod wan;
 
 use std::{
     io,
@@ -36,13 +37,17 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::wan::Wan;
 use crate::{
     cli::{agent::banner, product::Product},
     config::{Config, Listen},
     dns,
-    driver::{self, AgentHeap, AgentKind, Clock, Handle, Host, PlainDial, PoolSizes, Scripts, Sockets},
+    driver::{
+        self, AgentHeap, AgentKind, Clock, CommandFailed, Handle, Host, Kind, Machine as _, PlainDial, PoolSizes,
+        Scripts, Sockets,
+    },
     http::{self, Api, Listener, local::LocalAgent as _},
-    rpc::{Client, Pool, Rpc, ServerInfo},
+    rpc::{Client, Pool, Router, Rpc, ServerInfo},
     shutdown::{Signals, Wish},
 };
 
@@ -52,6 +57,8 @@ const NEWS: usize = 1024;
 const REBALANCE: Duration = Duration::from_secs(150);
 /// Answers under way get this long when the agent stops.
 const GOODBYE: Duration = Duration::from_millis(100);
+/// How often `retry_max` is looked after.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the join of `start_join` may take per address.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -109,7 +116,11 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     print!("{}", banner(product, &config, &node_id));
 
     // Every port is open before anything runs, so that a clash is found at start.
-    let sockets = gossip_sockets(&config).await?;
+    let sockets = gossip_sockets(config.serf_lan, config.ports.serf_lan.unwrap_or_default()).await?;
+    let wan_sockets = match config.ports.serf_wan.filter(|_| config.server) {
+        Some(port) => Some(gossip_sockets(config.serf_wan, port).await?),
+        None => None,
+    };
     let rpc_port = match (config.server, config.ports.server) {
         (true, Some(port)) => Some(listen("RPC", SocketAddr::new(config.bind_addr, port)).await?),
         (true, None) => return Err(StartError::Setting("ports.server cannot be off on a server".into())),
@@ -133,7 +144,7 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     getrandom::fill(&mut seed)?;
     let mut tasks = JoinSet::new();
     let host = Host { dial: Arc::new(PlainDial), scripts: scripts.clone() };
-    let snapshot_path = snapshot::path(&config);
+    let snapshot_path = snapshot::path(&config, false);
     let snapshot = Snapshot::load(snapshot_path.as_deref());
     let core = tokio::spawn(drive(Core::new(&config, &node_id, snapshot.clocks)?, seed, sockets, host, inbox));
     let known_before = snapshot.seeds(config.rejoin_after_leave);
@@ -142,7 +153,7 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
         tasks.spawn(snapshot::follow(handle.clone(), path.clone()));
     }
 
-    if let Some(path) = keyring::path(&config) {
+    if let Some(path) = keyring::path(&config, false) {
         tasks.spawn(keyring::follow(handle.clone(), path));
     }
     let known = members::Members::default();
@@ -157,6 +168,31 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     );
     tasks.spawn(follow);
 
+    let router = Router::new(&config.datacenter);
+    let (give_up, mut given_up) = mpsc::channel(1);
+    if config.retry_max > 0 && !config.retry_join.is_empty() {
+        tasks.spawn(watch_seeds(handle.clone(), config.retry_max, give_up.clone()));
+    }
+    let (wan, wan_core) = match wan_sockets {
+        Some(sockets) => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed)?;
+            let parts = wan::Parts {
+                config: &config,
+                node_id: &node_id,
+                seed,
+                sockets,
+                router: router.clone(),
+                members: known.clone(),
+                servers: servers.clone(),
+                give_up: give_up.clone(),
+            };
+            let (wan, core) = Wan::start(parts, &mut tasks)?;
+            (Some(wan), Some(core))
+        }
+        None => (None, None),
+    };
+
     let running = match rpc_port {
         Some(tcp) => {
             let raft_seed = u64::from_le_bytes(std::array::from_fn(|i| seed[i] ^ seed[i + 8]));
@@ -166,6 +202,8 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
                 members: known,
                 news,
                 servers: servers.clone(),
+                wan: wan.clone(),
+                router,
             };
             Some(Arc::new(server::start(parts, &node_id, raft_seed, tcp).await?))
         }
@@ -174,13 +212,14 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let rpc = match &running {
         Some(running) => Rpc::new(running.server.clone()),
         None => {
-            let client = Arc::new(Client::new(Pool::default(), servers.clone()));
+            let client = Arc::new(Client::new(Pool::from_address(config.bind_addr), servers.clone()));
             tasks.spawn(rebalance(client.clone()));
             Rpc::new(client)
         }
     };
     let local = Arc::new(local::Local::new(
         handle.clone(),
+        wan.clone(),
         scripts,
         rpc.clone(),
         config.clone(),
@@ -200,33 +239,41 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     }
     let (_dns_settings, _dns_ports) = open_dns(&config, rpc)?;
 
-    if !config.start_join.is_empty() {
-        log::info!("(LAN) joining: lan_addresses={:?}", config.start_join);
-        let mut joined = 0;
-        for seed in &config.start_join {
-            joined += usize::from(join(&handle, seed).await);
+    start_join(&handle, "LAN", "start_join", &config.start_join).await?;
+    match &wan {
+        Some(wan) => start_join(wan.handle(), "WAN", "start_join_wan", &config.start_join_wan).await?,
+        None if config.start_join_wan.is_empty() && config.retry_join_wan.is_empty() => {}
+        None => {
+            log::warn!("start_join_wan and retry_join_wan are for servers with ports.serf_wan on: nothing is joined")
         }
-        if joined == 0 {
-            return Err(StartError::Setting("no address of start_join answered".into()));
-        }
-        log::info!("(LAN) joined: number_of_nodes={joined}");
     }
 
-    let code = until_stopped(&config, &mut signals, &handle, &local, &running).await;
+    let pools = Pools { lan: &handle, wan: wan.as_ref() };
+    let code = until_stopped(&config, &mut signals, pools, &mut given_up, &local, &running).await;
     if let Some(running) = &running {
         running.stop(&config).await;
     }
     tasks.shutdown().await;
     core.abort();
+    if let Some(core) = wan_core {
+        core.abort();
+    }
     drop(pid_file);
     Ok(code)
+}
+
+/// The gossip pools to leave.
+struct Pools<'a> {
+    lan: &'a Handle<AgentKind>,
+    wan: Option<&'a Wan>,
 }
 
 /// Waits for a reason to stop, and stops the way it asks for.
 async fn until_stopped(
     config: &Config,
     signals: &mut Signals,
-    handle: &Handle<AgentKind>,
+    pools: Pools<'_>,
+    given_up: &mut mpsc::Receiver<&'static str>,
     local: &local::Local,
     running: &Option<Arc<server::Running>>,
 ) -> u8 {
@@ -244,6 +291,10 @@ async fn until_stopped(
                 kind.wish(config)
             }
             () = local.told_to_leave() => Wish::Leave,
+            Some(why) = given_up.recv() => {
+                log::error!("{why}");
+                return 1;
+            }
             why = &mut failed => {
                 log::error!("{why}; this server stops, so that it never acknowledges what is not on disk");
                 return 1;
@@ -264,11 +315,19 @@ async fn until_stopped(
                     if let Some(running) = running {
                         running.leave().await;
                     }
-                    matches!(handle.finish(|agent, now| agent.command(now, Command::Leave)).await, Ok(Outcome::Ok))
+                    let lan = pools.lan.finish(|agent, now| agent.command(now, Command::Leave));
+                    let wan = async {
+                        match pools.wan {
+                            Some(wan) => wan.leave(config).await,
+                            None => true,
+                        }
+                    };
+                    let (lan, wan) = tokio::join!(lan, wan);
+                    matches!(lan, Ok(Outcome::Ok)) && wan
                 };
                 let code = signals.while_leaving(leave).await;
-                if let Some(path) = snapshot::path(config) {
-                    snapshot::save(handle, &path).await;
+                if let Some(path) = snapshot::path(config, false) {
+                    snapshot::save(pools.lan, &path).await;
                 }
                 local.has_left();
                 // Whoever asked for it over HTTP still gets the answer.
@@ -319,7 +378,7 @@ impl Core {
             tags: tags::lan(config, node_id),
             meta,
             tagged,
-            keys: keyring::load(config)?,
+            keys: keyring::load(config, false)?,
             seeds: config.retry_join.clone(),
             clocks,
             config: config.clone(),
@@ -367,8 +426,8 @@ async fn drive(core: Core, seed: [u8; 32], sockets: Sockets, host: Host, inbox: 
     }
 }
 
-async fn gossip_sockets(config: &Config) -> Result<Sockets, StartError> {
-    let address = SocketAddr::new(config.bind_addr, config.ports.serf_lan.unwrap_or_default());
+async fn gossip_sockets(ip: IpAddr, port: u16) -> Result<Sockets, StartError> {
+    let address = SocketAddr::new(ip, port);
     let error = |source| StartError::Listen { what: "gossip", address: address.to_string(), source };
     Ok(Sockets { udp: UdpSocket::bind(address).await.map_err(error)?, tcp: Some(listen("gossip", address).await?) })
 }
@@ -425,22 +484,54 @@ fn look_ups(config: &Config) -> dns::LookupOptions {
     }
 }
 
-async fn join(handle: &Handle<AgentKind>, seed: &str) -> bool {
-    let name = seed.to_owned();
-    let joining = handle.finish(move |agent, now| agent.command(now, Command::Join { seed: &name, ignore_old: true }));
-    match tokio::time::timeout(JOIN_TIMEOUT, joining).await {
-        Ok(Ok(Outcome::Joined(_) | Outcome::Ok)) => true,
-        Ok(Ok(Outcome::Failed(why))) => {
-            log::warn!("(LAN) couldn't join: address={seed} error=\"{why}\"");
-            false
-        }
-        Ok(Err(error)) => {
-            log::warn!("(LAN) couldn't join: address={seed} error=\"{error}\"");
-            false
-        }
-        Err(_) => {
-            log::warn!("(LAN) couldn't join: address={seed} error=\"no answer in {JOIN_TIMEOUT:?}\"");
-            false
+/// Joins one address or name, once.
+async fn join_once<K: Kind>(handle: &Handle<K>, seed: &str) -> Result<Outcome, CommandFailed> {
+    let seed = seed.to_owned();
+    handle.finish(move |machine, now| machine.command(now, Command::Join { seed: &seed, ignore_old: true })).await
+}
+
+/// The same, and logs why it did not work. `pool` is LAN or WAN.
+async fn join<K: Kind>(handle: &Handle<K>, pool: &str, seed: &str) -> bool {
+    let why = match tokio::time::timeout(JOIN_TIMEOUT, join_once(handle, seed)).await {
+        Ok(Ok(Outcome::Joined(_) | Outcome::Ok)) => return true,
+        Ok(Ok(Outcome::Failed(why))) => why.to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {JOIN_TIMEOUT:?}"),
+    };
+    log::warn!("({pool}) couldn't join: address={seed} error=\"{why}\"");
+    false
+}
+
+/// Joins the addresses of the setting `name`; that none answers ends the agent.
+async fn start_join<K: Kind>(handle: &Handle<K>, pool: &str, name: &str, seeds: &[String]) -> Result<(), StartError> {
+    if seeds.is_empty() {
+        return Ok(());
+    }
+    log::info!("({pool}) joining: addresses={seeds:?}");
+    let mut joined = 0;
+    for seed in seeds {
+        joined += usize::from(join(handle, pool, seed).await);
+    }
+    if joined == 0 {
+        return Err(StartError::Setting(format!("no address of {name} answered")));
+    }
+    log::info!("({pool}) joined: number_of_nodes={joined}");
+    Ok(())
+}
+
+/// Gives up when nobody of `retry_join` answered in more than `most` rounds after the start.
+async fn watch_seeds(handle: Handle<AgentKind>, most: u32, give_up: mpsc::Sender<&'static str>) {
+    loop {
+        let look = handle.with(|agent, _| (agent.pool().stats().seed_rounds, agent.members().nth(1).is_some()));
+        match look.await {
+            Ok((rounds, false)) if rounds > most => {
+                // Whoever listens may be stopping already.
+                let _ = give_up.send("max join retry exhausted, exiting").await;
+                return;
+            }
+            Ok((_, false)) => tokio::time::sleep(LOOK).await,
+            // Somebody is there: from now on there is no end of trying.
+            Ok((_, true)) | Err(_) => return,
         }
     }
 }
@@ -477,7 +568,7 @@ fn more_stats(
         ]);
         stats.insert("runtime".to_owned(), runtime);
         match &running {
-            Some(running) => server::Running::stats(running.raft(), &config, stats),
+            Some(running) => running.stats(&config, stats),
             None => {
                 let client = section(&[
                     ("acl", "disabled".to_owned()),

@@ -10,13 +10,18 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::members::{Members, rpc_address};
+use super::{
+    keyring,
+    members::{Members, rpc_address},
+    wan::Wan,
+};
 use crate::{
     config::Config,
     driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
+    model::KeyringResponse,
     raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
-    rpc::{self, Pool, Server, ServerConfig, ServerInfo, acl::AllowAll},
+    rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
 };
 
@@ -60,6 +65,10 @@ pub struct Parts {
     pub news: mpsc::Receiver<MemberNews>,
     /// Servers that are alive.
     pub servers: watch::Receiver<Vec<ServerInfo>>,
+    /// The WAN pool, unless it is off.
+    pub wan: Option<Wan>,
+    /// The ways to other datacenters.
+    pub router: Router,
 }
 
 /// Starts a server. `tcp` is the RPC port, already open.
@@ -67,7 +76,7 @@ pub struct Parts {
 /// # Errors
 /// See [`ServerError`].
 pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> Result<Running, ServerError> {
-    let Parts { config, handle, members, news, servers } = parts;
+    let Parts { config, handle, members, news, servers, wan, router } = parts;
     let port = tcp.local_addr().map(|address| address.port()).unwrap_or_default();
     let own = raft::Server {
         id: node_id.to_owned(),
@@ -77,7 +86,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     };
     let directory = directory(&config)?;
     let store = Arc::new(Store::default());
-    let pool = Pool::default();
+    let pool = Pool::from_address(config.bind_addr);
     let known = members.clone();
     let mut settings = raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed);
     settings.snapshot_threshold = config.raft_snapshot_threshold.unwrap_or(settings.snapshot_threshold);
@@ -113,6 +122,8 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
             });
             Ok(())
         }),
+        router,
+        keyring: keys(handle.clone(), wan, config.datacenter.clone()),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(rpc::listener::serve(tcp, server.clone(), config.rpc_limits));
@@ -121,6 +132,22 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
     tasks.spawn(announce_leader(raft.clone(), handle));
     Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
+}
+
+/// How the gossip keys of both pools are reached.
+fn keys(lan: Handle<AgentKind>, wan: Option<Wan>, datacenter: String) -> rpc::Keyring {
+    Arc::new(move |request, in_wan| {
+        let (lan, wan, datacenter) = (lan.clone(), wan.clone().filter(|_| in_wan), datacenter.clone());
+        Box::pin(async move {
+            let response = match (&wan, in_wan) {
+                (Some(wan), _) => keyring::answer(wan.handle(), &datacenter, &request).await,
+                // Nobody there, nobody to ask.
+                (None, true) => KeyringResponse { datacenter, ..KeyringResponse::default() },
+                (None, false) => keyring::answer(&lan, &datacenter, &request).await,
+            };
+            KeyringResponse { wan: in_wan, ..response }
+        })
+    })
 }
 
 /// The raft directory; `-dev` keeps it only as long as the process.
@@ -188,7 +215,8 @@ impl Running {
     }
 
     /// The sections of `info` that only a server has.
-    pub fn stats(raft: &Raft, config: &Config, stats: &mut BTreeMap<String, BTreeMap<String, String>>) {
+    pub fn stats(&self, config: &Config, stats: &mut BTreeMap<String, BTreeMap<String, String>>) {
+        let raft = &self.raft;
         let status = raft.status();
         let contact = match (status.role, raft.last_contact()) {
             (Role::Leader, _) => "0".to_owned(),
@@ -209,7 +237,7 @@ impl Running {
             section(vec![
                 ("acl", "disabled".to_owned()),
                 ("bootstrap", config.bootstrap.to_string()),
-                ("known_datacenters", "1".to_owned()),
+                ("known_datacenters", self.server.router().datacenters().len().to_string()),
                 ("leader", (status.role == Role::Leader).to_string()),
                 ("leader_addr", leader),
                 ("server", "true".to_owned()),
@@ -232,11 +260,6 @@ impl Running {
                 ("term", status.term.to_string()),
             ]),
         );
-    }
-
-    /// Raft, to look at.
-    pub fn raft(&self) -> &Raft {
-        &self.raft
     }
 }
 

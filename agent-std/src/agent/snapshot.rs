@@ -1,5 +1,6 @@
 //! Who was in the pool, on disk: an agent that starts again finds its way back without being told (Serf's
-//! `local.snapshot`, whose lines these are, so that a data directory of Consul is understood).
+//! `local.snapshot` and, for the WAN pool, `remote.snapshot`, whose lines these are, so that a data directory of Consul is
+//! understood).
 
 use std::{
     collections::BTreeMap,
@@ -10,19 +11,20 @@ use std::{
 };
 
 use agent_core::{
-    agent::{Agent, Command, Outcome},
-    pool::MemberStatus,
+    agent::{Command, Outcome},
+    pool::{MemberStatus, Pool},
     wire::push_pull::Clocks,
 };
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{
     config::Config,
-    driver::{AgentKind, Handle, Notice},
+    driver::{Handle, Kind, Machine as _, Notice},
     whole_file,
 };
 
-const FILE: &str = "serf/local.snapshot";
+const LAN: &str = "serf/local.snapshot";
+const WAN: &str = "serf/remote.snapshot";
 /// Changes that come together are written together.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -37,9 +39,9 @@ pub struct Snapshot {
     left: bool,
 }
 
-/// Where it is kept; nowhere without a data directory.
-pub fn path(config: &Config) -> Option<PathBuf> {
-    config.data_dir.as_ref().map(|data_dir| data_dir.join(FILE))
+/// Where a pool's is kept; nowhere without a data directory.
+pub fn path(config: &Config, wan: bool) -> Option<PathBuf> {
+    config.data_dir.as_ref().map(|data_dir| data_dir.join(if wan { WAN } else { LAN }))
 }
 
 impl Snapshot {
@@ -83,8 +85,7 @@ impl Snapshot {
         snapshot
     }
 
-    fn of(agent: &Agent<'_>) -> Self {
-        let pool = agent.pool();
+    fn of(pool: &Pool<'_>) -> Self {
         let others = pool.members().skip(1).filter(|member| member.status == MemberStatus::Alive);
         let (member, event, query) = pool.clocks();
         // A clock shows the next time.
@@ -110,8 +111,8 @@ impl Snapshot {
 }
 
 /// Writes the file anew.
-pub async fn save(handle: &Handle<AgentKind>, path: &Path) {
-    let Ok(snapshot) = handle.with(|agent, _| Snapshot::of(agent)).await else { return };
+pub async fn save<K: Kind>(handle: &Handle<K>, path: &Path) {
+    let Ok(snapshot) = handle.with(|machine, _| Snapshot::of(machine.pool())).await else { return };
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = fs::create_dir_all(folder).and_then(|()| whole_file::write(path, snapshot.text().as_bytes()));
     if let Err(error) = written {
@@ -120,7 +121,7 @@ pub async fn save(handle: &Handle<AgentKind>, path: &Path) {
 }
 
 /// Keeps the file up to date until the agent ends.
-pub async fn follow(handle: Handle<AgentKind>, path: PathBuf) {
+pub async fn follow<K: Kind>(handle: Handle<K>, path: PathBuf) {
     let mut notices = handle.subscribe();
     loop {
         match notices.recv().await {
@@ -135,11 +136,12 @@ pub async fn follow(handle: Handle<AgentKind>, path: PathBuf) {
 }
 
 /// Tries the members of the last run until one answers.
-pub async fn rejoin(handle: Handle<AgentKind>, seeds: Vec<SocketAddr>) {
+pub async fn rejoin<K: Kind>(handle: Handle<K>, seeds: Vec<SocketAddr>) {
     for seed in seeds {
         let text = seed.to_string();
-        let joined =
-            handle.finish(move |agent, now| agent.command(now, Command::Join { seed: &text, ignore_old: true })).await;
+        let joined = handle
+            .finish(move |machine, now| machine.command(now, Command::Join { seed: &text, ignore_old: true }))
+            .await;
         match joined {
             Ok(Outcome::Joined(_)) => return log::info!("serf: Re-joined to previously known node: {seed}"),
             Ok(_) => {}

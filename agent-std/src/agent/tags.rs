@@ -7,6 +7,16 @@ pub const BUILD: &str = concat!("1.8.7:lictor-", env!("CARGO_PKG_VERSION"));
 
 /// The tags of the LAN pool.
 pub fn lan(config: &Config, node_id: &str) -> Vec<(&'static str, String)> {
+    let mut tags = wan(config, node_id);
+    if let (true, Some(port)) = (config.server, config.ports.serf_wan) {
+        // Where the other servers of the datacenter find us in the WAN pool.
+        tags.push(("wan_join_port", port.to_string()));
+    }
+    tags
+}
+
+/// The tags of the WAN pool.
+pub fn wan(config: &Config, node_id: &str) -> Vec<(&'static str, String)> {
     let mut tags = vec![
         ("role", if config.server { "consul" } else { "node" }.to_owned()),
         ("dc", config.datacenter.clone()),

@@ -4,20 +4,22 @@ use clap::ArgMatches;
 
 use super::{
     Kind, Spec,
-    client::Client,
+    client::{Client, ClientError},
     context::{Context, Failure, Outcome},
     flags,
 };
-use crate::model::{Coordinate, NodeCoordinate};
+use crate::model::{Coordinate, DatacenterCoordinates, NodeCoordinate};
 
 pub(super) const SPEC: Spec = Spec {
     path: "rtt",
     synopsis: "Estimates network round trip time between nodes",
     usage: "[options] node1 [node2]",
-    about: "Estimates the round trip time between two nodes of the datacenter. The second one is the agent's own node \
-            unless given.",
+    about: "Estimates the round trip time between two nodes of the datacenter, or two servers of the WAN pool. The second \
+            one is the agent's own node unless given.",
     kind: Kind::Leaf {
-        flags: |command| flags::http(command).arg(flags::switch("wan", "Use WAN coordinates (not implemented yet).")),
+        flags: |command| {
+            flags::http(command).arg(flags::switch("wan", "Use WAN coordinates; names are then node.datacenter."))
+        },
         run,
     },
     ours: false,
@@ -31,11 +33,9 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
     if rest.len() > 1 {
         return Err(Failure::Usage("One or two node names must be specified".to_owned()));
     }
-    if flags::is_on(matches, "wan") {
-        if args.iter().any(|name| !name.contains('.')) {
-            return Err("Node names must be specified as <node name>.<datacenter> with -wan".into());
-        }
-        return Err("-wan is not implemented yet by lictor".into());
+    let wan = flags::is_on(matches, "wan");
+    if wan && args.iter().any(|name| !name.contains('.')) {
+        return Err("Node names must be specified as <node name>.<datacenter> with -wan".into());
     }
     let client = Client::new(context, matches)
         .map_err(|error| format!("Error connecting to {} agent: {error}", context.product.name()))?;
@@ -44,48 +44,36 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
         None => {
             let itself: serde_json::Value =
                 client.get("/v1/agent/self", &[]).map_err(|error| format!("Unable to look up agent info: {error}"))?;
-            itself["Config"]["NodeName"].as_str().unwrap_or_default().to_owned()
+            let config = |key: &str| itself["Config"][key].as_str().unwrap_or_default().to_owned();
+            let name = config("NodeName");
+            if wan { format!("{name}.{}", config("Datacenter")) } else { name }
         }
     };
-    let nodes: Vec<NodeCoordinate> =
-        client.get("/v1/coordinate/nodes", &[]).map_err(|error| format!("Error getting coordinates: {error}"))?;
+    let failed = |error: ClientError| format!("Error getting coordinates: {error}");
+    let places: Vec<(String, Option<Coordinate>)> = if wan {
+        let all: Vec<DatacenterCoordinates> = client.get("/v1/coordinate/datacenters", &[]).map_err(failed)?;
+        let named = |dc: DatacenterCoordinates| {
+            let nodes = dc.coordinates.unwrap_or_default().into_iter();
+            nodes.map(move |node| (format!("{}.{}", node.node, dc.datacenter), node.coord)).collect::<Vec<_>>()
+        };
+        all.into_iter().flat_map(named).collect()
+    } else {
+        let all: Vec<NodeCoordinate> = client.get("/v1/coordinate/nodes", &[]).map_err(failed)?;
+        all.into_iter().map(|node| (node.node, node.coord)).collect()
+    };
     let find = |name: &str| {
-        let found = nodes.iter().find(|node| node.node == name).and_then(|node| node.coord.as_ref());
+        let found = places.iter().find(|(node, _)| node == name).and_then(|(_, place)| place.as_ref());
         found.ok_or_else(|| format!("Could not find a coordinate for node {name:?}"))
     };
-    let seconds = distance(find(first)?, find(&second)?);
-    context.say(&format!("Estimated {first} <-> {second} rtt: {:.3} ms (using LAN coordinates)", seconds * 1000.0));
+    let milliseconds = find(first)?.distance(find(&second)?) * 1000.0;
+    let pool = if wan { "WAN" } else { "LAN" };
+    context.say(&format!("Estimated {first} <-> {second} rtt: {milliseconds:.3} ms (using {pool} coordinates)"));
     Ok(())
-}
-
-/// Vivaldi's distance in seconds: the way through the space, both heights, and both adjustments unless they make it
-/// negative (gossip spec §12).
-fn distance(a: &Coordinate, b: &Coordinate) -> f64 {
-    let (x, y) = (a.vec.as_deref().unwrap_or_default(), b.vec.as_deref().unwrap_or_default());
-    let through: f64 = x.iter().zip(y).map(|(x, y)| (x - y) * (x - y)).sum::<f64>().sqrt();
-    let plain = through + a.height + b.height;
-    let adjusted = plain + a.adjustment + b.adjustment;
-    if adjusted > 0.0 { adjusted } else { plain }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cli::tests::consul;
-
-    #[test]
-    fn distances() {
-        let at = |x: f64, height: f64, adjustment: f64| Coordinate {
-            vec: Some(vec![x, 0.0]),
-            error: 0.0,
-            adjustment,
-            height,
-        };
-        let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
-        assert!(near(distance(&at(0.0, 1e-5, 0.0), &at(0.0, 1e-5, 0.0)), 2e-5));
-        assert!(near(distance(&at(0.0, 0.0, 0.001), &at(0.01, 0.0, 0.0)), 0.011));
-        assert!(near(distance(&at(0.0, 0.0, -1.0), &at(0.01, 0.0, 0.0)), 0.01));
-    }
 
     #[test]
     fn refusals() {

@@ -43,7 +43,7 @@ pub struct Ports {
     pub http: Option<u16>,
     /// LAN gossip, 8301.
     pub serf_lan: Option<u16>,
-    /// WAN gossip, 8302.
+    /// WAN gossip of servers, 8302.
     pub serf_wan: Option<u16>,
     /// Server RPC, 8300.
     pub server: Option<u16>,
@@ -94,8 +94,12 @@ pub struct Config {
     pub domain: String,
     /// Second zone, likewise; empty: none.
     pub alt_domain: String,
-    /// Gossip and RPC listen here.
+    /// RPC listens here, and gossip unless it has an address of its own.
     pub bind_addr: IpAddr,
+    /// LAN gossip listens here.
+    pub serf_lan: IpAddr,
+    /// WAN gossip listens here.
+    pub serf_wan: IpAddr,
     /// Others reach us here.
     pub advertise_addr: IpAddr,
     /// Other datacenters reach us here.
@@ -122,6 +126,16 @@ pub struct Config {
     pub retry_join: Vec<String>,
     /// Time between tries.
     pub retry_interval: Duration,
+    /// Rounds of tries before the agent stops; 0: never.
+    pub retry_max: u32,
+    /// As `start_join`, for the WAN pool.
+    pub start_join_wan: Vec<String>,
+    /// As `retry_join`, for the WAN pool.
+    pub retry_join_wan: Vec<String>,
+    /// As `retry_interval`, for the WAN pool.
+    pub retry_interval_wan: Duration,
+    /// As `retry_max`, for the WAN pool.
+    pub retry_max_wan: u32,
     /// Join known members again even after a leave.
     pub rejoin_after_leave: bool,
     /// Be a member of a plain serf pool (`lictor.serf_only`).
@@ -170,6 +184,8 @@ pub struct Config {
     pub raft_trailing_logs: Option<u64>,
     /// LAN gossip timing.
     pub gossip: Timing,
+    /// WAN gossip timing.
+    pub gossip_wan: Timing,
     /// DNS answers.
     pub dns_rules: DnsRules,
     /// Sentences to show at start.
@@ -218,6 +234,8 @@ impl Config {
         };
         let advertise = ip("advertise_addr", low.advertise_addr.as_deref());
         let advertise_wan = ip("advertise_addr_wan", low.advertise_addr_wan.as_deref());
+        let serf_lan = ip("serf_lan", low.serf_lan.as_deref());
+        let serf_wan = ip("serf_wan", low.serf_wan.as_deref());
         // Consul resolves the address once more as the default of the WAN's, and complains twice.
         if advertise_wan.is_none() && advertise.is_none() {
             problems.extend(problems.clone());
@@ -253,9 +271,6 @@ impl Config {
                     }
                 })
                 .collect();
-        let wan_warning = (server && low.ports.serf_wan.is_some_and(|port| port > 0)).then(|| {
-            "ports.serf_wan: a WAN pool is not implemented yet by lictor, nothing listens there; -1 says so".to_owned()
-        });
         let mut span = |name: &str, given: &Option<String>, default: Duration| match given.as_deref() {
             None | Some("") => default,
             Some(text) => duration::parse(text).unwrap_or_else(|why| {
@@ -265,6 +280,7 @@ impl Config {
         };
         let secs = Duration::from_secs;
         let retry_interval = span("retry_interval", &low.retry_interval, secs(30));
+        let retry_interval_wan = span("retry_interval_wan", &low.retry_interval_wan, secs(30));
         let check_update_interval = span("check_update_interval", &low.check_update_interval, secs(300));
         let default_query_time = span("default_query_time", &low.default_query_time, secs(300));
         let max_query_time = span("max_query_time", &low.max_query_time, secs(600));
@@ -280,7 +296,17 @@ impl Config {
                 (name.clone(), span(&key, &Some(text.clone()), Duration::ZERO))
             })
             .collect();
-        let gossip = timing(&low.gossip_lan, dev, &mut span);
+        let mut gossip = timing("gossip_lan", Timing::lan(), &low.gossip_lan, dev, &mut span);
+        let mut gossip_wan = timing("gossip_wan", Timing::wan(), &low.gossip_wan, dev, &mut span);
+        for (name, given, timing) in [
+            ("reconnect_timeout", &low.reconnect_timeout, &mut gossip),
+            ("reconnect_timeout_wan", &low.reconnect_timeout_wan, &mut gossip_wan),
+        ] {
+            let default = Duration::from_micros(timing.reconnect_timeout.as_micros());
+            let given = span(name, given, default);
+            // 0 leaves it to gossip, as in Consul.
+            timing.reconnect_timeout = core(if given.is_zero() { default } else { given });
+        }
         let mut definitions = low.services;
         definitions.extend(low.service);
         let mut services = Vec::new();
@@ -335,6 +361,8 @@ impl Config {
             domain: low.domain.as_deref().unwrap_or("consul").trim_matches('.').to_ascii_lowercase(),
             alt_domain: low.alt_domain.as_deref().unwrap_or_default().trim_matches('.').to_ascii_lowercase(),
             bind_addr,
+            serf_lan: serf_lan.unwrap_or(bind_addr),
+            serf_wan: serf_wan.unwrap_or(bind_addr),
             advertise_addr,
             advertise_addr_wan: advertise_wan.unwrap_or(advertise_addr),
             client_addrs,
@@ -348,6 +376,11 @@ impl Config {
             start_join: low.start_join,
             retry_join: low.retry_join,
             retry_interval,
+            retry_max: tries("retry_max", low.retry_max)?,
+            start_join_wan: low.start_join_wan,
+            retry_join_wan: low.retry_join_wan,
+            retry_interval_wan,
+            retry_max_wan: tries("retry_max_wan", low.retry_max_wan)?,
             rejoin_after_leave: low.rejoin_after_leave.unwrap_or(false),
             serf_only: low.lictor.serf_only.unwrap_or(false),
             leave_on_terminate: low.leave_on_terminate.unwrap_or(!server),
@@ -387,6 +420,7 @@ impl Config {
             raft_snapshot_threshold: entries("raft_snapshot_threshold", low.raft_snapshot_threshold)?,
             raft_trailing_logs: entries("raft_trailing_logs", low.raft_trailing_logs)?,
             gossip,
+            gossip_wan,
             dns_rules: DnsRules {
                 allow_stale: low.dns_config.allow_stale.unwrap_or(true),
                 a_record_limit: small("a_record_limit", low.dns_config.a_record_limit, 0)?,
@@ -403,7 +437,7 @@ impl Config {
                 soa_expire: soa("expire", low.dns_config.soa.expire, 86_400)?,
                 soa_min_ttl: soa("min_ttl", low.dns_config.soa.min_ttl, 0)?,
             },
-            warnings: wan_warning.into_iter().collect(),
+            warnings: Vec::new(),
         };
         let old = validate::Old {
             bootstrap_expect: low.bootstrap_expect.unwrap_or(0),
@@ -467,18 +501,26 @@ fn listeners(
     found
 }
 
-/// Consul's LAN profile, with `-dev`'s or the file's changes.
-fn timing(low: &low::Gossip, dev: bool, span: &mut impl FnMut(&str, &Option<String>, Duration) -> Duration) -> Timing {
-    let mut timing = Timing::lan();
-    let mut core = |name: &str, given: &Option<String>, dev_millis: u64, default: agent_core::time::Duration| {
+fn core(span: Duration) -> agent_core::time::Duration {
+    agent_core::time::Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// One of Consul's profiles, with `-dev`'s or the file's changes under `block`.
+fn timing(
+    block: &str,
+    mut timing: Timing,
+    low: &low::Gossip,
+    dev: bool,
+    span: &mut impl FnMut(&str, &Option<String>, Duration) -> Duration,
+) -> Timing {
+    let mut chosen = |name: &str, given: &Option<String>, dev_millis: u64, default: agent_core::time::Duration| {
         let default = if dev { Duration::from_millis(dev_millis) } else { Duration::from_micros(default.as_micros()) };
-        let span = span(&format!("gossip_lan.{name}"), given, default);
-        agent_core::time::Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+        core(span(&format!("{block}.{name}"), given, default))
     };
     // Consul's -dev: everything every 100 ms.
-    timing.gossip_interval = core("gossip_interval", &low.gossip_interval, 100, timing.gossip_interval);
-    timing.probe_interval = core("probe_interval", &low.probe_interval, 100, timing.probe_interval);
-    timing.probe_timeout = core("probe_timeout", &low.probe_timeout, 100, timing.probe_timeout);
+    timing.gossip_interval = chosen("gossip_interval", &low.gossip_interval, 100, timing.gossip_interval);
+    timing.probe_interval = chosen("probe_interval", &low.probe_interval, 100, timing.probe_interval);
+    timing.probe_timeout = chosen("probe_timeout", &low.probe_timeout, 100, timing.probe_timeout);
     let count =
         |given: Option<i64>, default: u8| given.map_or(default, |given| u8::try_from(given.max(1)).unwrap_or(u8::MAX));
     timing.gossip_nodes = count(low.gossip_nodes, timing.gossip_nodes);
@@ -514,6 +556,13 @@ fn gossip_key(secret: &Secret) -> Result<Option<GossipKey>, String> {
             Err(format!("encrypt has invalid key: illegal base64 data at input byte {at}"))
         }
     }
+}
+
+/// A number of rounds; 0: without end.
+fn tries(name: &str, given: Option<i64>) -> Result<u32, String> {
+    let given = given.unwrap_or(0);
+    u32::try_from(given)
+        .map_err(|_| format!("{name} cannot be {given}. Use 0 to try without end, or a number of tries"))
 }
 
 /// A number of log entries; 0 leaves it to raft, as in Consul.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use agent_core::{
-    agent::{Agent, CheckId, Outcome, Output, Port, StreamId, StreamInput, Ticket},
+    agent::{Agent, CheckId, Command, CommandError, Outcome, Output, Port, StreamId, StreamInput, Ticket},
     checks::Health,
     pool::Pool,
     time::Instant,
@@ -28,6 +28,13 @@ pub trait Machine: Send {
     fn handle_check(&mut self, now: Instant, id: CheckId, health: Health, output: &str);
     /// The next piece of work.
     fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_>;
+    /// Takes a wish.
+    ///
+    /// # Errors
+    /// As the machine says.
+    fn command(&mut self, now: Instant, command: Command<'_>) -> Result<Ticket, CommandError>;
+    /// Its gossip pool, to look at.
+    fn pool(&self) -> &Pool<'_>;
 }
 
 /// Names a machine without the lifetime of the memory it borrows, so that jobs for it can be sent between tasks.
@@ -98,6 +105,14 @@ impl Machine for Agent<'_> {
     fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
         Agent::poll_output(self, buf)
     }
+
+    fn command(&mut self, now: Instant, command: Command<'_>) -> Result<Ticket, CommandError> {
+        Agent::command(self, now, command)
+    }
+
+    fn pool(&self) -> &Pool<'_> {
+        Agent::pool(self)
+    }
 }
 
 /// A gossip pool without an agent.
@@ -139,5 +154,21 @@ impl Machine for Pool<'_> {
 
     fn poll_output(&mut self, buf: &mut [u8]) -> Output<'_> {
         Pool::poll_output(self, buf)
+    }
+
+    fn command(&mut self, now: Instant, command: Command<'_>) -> Result<Ticket, CommandError> {
+        match command {
+            Command::Join { seed, ignore_old } => self.join(now, seed, ignore_old),
+            Command::Leave => self.leave(now),
+            Command::ForceLeave { node, prune } => self.force_leave(now, node, prune),
+            Command::SetTags(tags) => self.set_tags(now, tags),
+            Command::UserEvent { name, payload, coalesce } => self.user_event(now, name, payload, coalesce),
+            Command::Query { name, payload, ack } => self.query(now, name, payload, ack),
+            _ => Err(CommandError::Invalid("a pool alone has no services and checks")),
+        }
+    }
+
+    fn pool(&self) -> &Pool<'_> {
+        self
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     definition::{Check, Service},
-    model::{Coordinate, HealthCheck, Map, NodeService, Octets},
+    model::{Coordinate, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets},
     rpc::BoxFuture,
 };
 
@@ -77,44 +77,6 @@ pub struct UserEvent {
     pub ltime: u64,
 }
 
-/// What is to be done with the gossip keys of all members.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyOperation {
-    /// Count them.
-    List,
-    /// Let this key decrypt.
-    Install(Vec<u8>),
-    /// Encrypt with this key.
-    Use(Vec<u8>),
-    /// Forget this key.
-    Remove(Vec<u8>),
-}
-
-/// What the members of one pool said to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct KeyringAnswer {
-    /// The WAN pool.
-    #[serde(rename = "WAN")]
-    pub wan: bool,
-    /// Its datacenter.
-    pub datacenter: String,
-    /// Its segment.
-    pub segment: String,
-    /// Complaints by member.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<BTreeMap<String, String>>,
-    /// Keys in base64, and how many members have each.
-    pub keys: BTreeMap<String, usize>,
-    /// Primary keys, and how many members send with each.
-    pub primary_keys: BTreeMap<String, usize>,
-    /// Members asked.
-    pub num_nodes: usize,
-    /// How many failed; empty: none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub error: String,
-}
-
 /// A command was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalError {
@@ -158,8 +120,8 @@ pub trait LocalAgent: Send + Sync + 'static {
     fn force_leave(&self, node: String, prune: bool) -> BoxFuture<'_, Result<(), LocalError>>;
     /// Reads the configuration again.
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>>;
-    /// Lists or changes the gossip keys of all members, by pool.
-    fn keyring(&self, operation: KeyOperation) -> BoxFuture<'_, Result<Vec<KeyringAnswer>, LocalError>>;
+    /// Lists or changes the gossip keys of the LAN pool's members. What went wrong is in the response.
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse>;
     /// Sends a user event to the whole datacenter `dc`.
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>>;
 }

@@ -64,7 +64,9 @@ impl Api {
         R: Indexed,
     {
         let options = options(self, ask)?;
-        self.read_with(options, method, args).await.map_err(|error| HttpError { indexed: true, ..error.into() })
+        Box::pin(self.read_with(options, method, args))
+            .await
+            .map_err(|error| HttpError { indexed: true, ..error.into() })
     }
 
     async fn read_with<A, R>(

@@ -187,20 +187,31 @@ fn compressed(mut response: Response<Bytes>) -> Response<Bytes> {
 }
 
 async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> {
+    // What the handler does not need is gone before it begins: it may wait for minutes.
+    let (endpoint, ask, indent) = match Box::pin(receive(api, request)).await {
+        Ok(received) => received,
+        Err(response) => return response,
+    };
+    let reply = v1::call(api, endpoint, &ask).await.unwrap_or_else(Reply::from);
+    finish(api, reply, indent, true)
+}
+
+/// What is asked, and whether the answer is to be indented; or the answer, where no handler is needed for it.
+async fn receive(api: &Api, request: Request<Incoming>) -> Result<(Endpoint, Ask, bool), Response<Bytes>> {
     let (parts, body) = request.into_parts();
     let raw_query = parts.uri.query().unwrap_or_default();
     let (endpoint, methods, rest) = match route(parts.uri.path(), api.settings.allow_unprintable) {
         Route::Found { endpoint, methods, rest } => (endpoint, methods, rest),
-        Route::Redirect(path) => return finish(api, redirect(&parts.method, &path, raw_query), false, false),
+        Route::Redirect(path) => return Err(finish(api, redirect(&parts.method, &path, raw_query), false, false)),
         Route::Missing => {
             let text = format!("{} is not implemented yet by lictor", parts.uri.path());
-            return finish(api, Reply::text(501, text), false, true);
+            return Err(finish(api, Reply::text(501, text), false, true));
         }
-        Route::Unknown => return finish(api, Reply::empty().with_status(404), false, false),
-        Route::Bad => return finish(api, Reply::empty().with_status(400), false, false),
+        Route::Unknown => return Err(finish(api, Reply::empty().with_status(404), false, false)),
+        Route::Bad => return Err(finish(api, Reply::empty().with_status(400), false, false)),
     };
     if endpoint == Endpoint::Root {
-        return finish(api, Reply::text(200, "Consul Agent"), false, false);
+        return Err(finish(api, Reply::text(200, "Consul Agent"), false, false));
     }
     // Consul looks at these paths' methods itself, in its own way.
     let is_query = endpoint == Endpoint::Query;
@@ -211,14 +222,14 @@ async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> 
     let allow = || format!("{with_options}{}", methods.join(","));
     if options {
         let reply = if is_query { Reply::json(&serde_json::Map::new()) } else { Reply::empty() };
-        return finish(api, reply.with_header("Allow", allow()), api.settings.indent, true);
+        return Err(finish(api, reply.with_header("Allow", allow()), api.settings.indent, true));
     }
     if !methods.contains(&parts.method.as_str()) {
         let reply = Reply::text(405, format!("method {} not allowed", parts.method)).with_header("Allow", allow());
-        return finish(api, reply, false, true);
+        return Err(finish(api, reply, false, true));
     }
     let Ok(params) = Params::parse(raw_query) else {
-        return finish(api, Reply::empty().with_status(500), false, true);
+        return Err(finish(api, Reply::empty().with_status(500), false, true));
     };
     let indent = api.settings.indent || params.has("pretty");
     let limit = match endpoint {
@@ -229,12 +240,11 @@ async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> 
     let option = if endpoint == Endpoint::Txn { "txn_max_req_len" } else { "kv_max_value_size" };
     let body = match read_body(&parts.headers, body, limit, option).await {
         Ok(body) => body,
-        Err(error) => return finish(api, error.into(), indent, true),
+        Err(error) => return Err(finish(api, error.into(), indent, true)),
     };
     let token = token(&params, &parts.headers);
     let ask = Ask { method: parts.method.as_str().to_owned(), rest, params, token, body };
-    let reply = v1::call(api, endpoint, &ask).await.unwrap_or_else(Reply::from);
-    finish(api, reply, indent, true)
+    Ok((endpoint, ask, indent))
 }
 
 /// The whole body, if it is not longer than `limit`, which `option` sets. What is too long is never kept, but read for a

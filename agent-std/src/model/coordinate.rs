@@ -18,6 +18,29 @@ pub struct Coordinate {
     pub height: f64,
 }
 
+impl Coordinate {
+    /// Seconds of a round trip by Vivaldi: the way through the space, both heights, and both adjustments unless they make
+    /// it negative (gossip spec §12). Infinite between places of different dimension.
+    pub fn distance(&self, other: &Coordinate) -> f64 {
+        let (ours, theirs) = (self.vec.as_deref().unwrap_or_default(), other.vec.as_deref().unwrap_or_default());
+        if ours.len() != theirs.len() {
+            return f64::INFINITY;
+        }
+        let squares: f64 = ours.iter().zip(theirs).map(|(a, b)| (a - b) * (a - b)).sum();
+        let plain = squares.sqrt() + self.height + other.height;
+        let adjusted = plain + self.adjustment + other.adjustment;
+        if adjusted > 0.0 { adjusted } else { plain }
+    }
+}
+
+/// A place of the core.
+impl From<&agent_core::wire::coordinate::Coordinate> for Coordinate {
+    fn from(place: &agent_core::wire::coordinate::Coordinate) -> Self {
+        let agent_core::wire::coordinate::Coordinate { vec, error, adjustment, height } = *place;
+        Coordinate { vec: Some(vec.to_vec()), error, adjustment, height }
+    }
+}
+
 /// A node's coordinate in a segment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -62,4 +85,25 @@ pub struct DatacenterCoordinates {
 replies! {
     /// `Coordinate.ListNodes`, `Coordinate.Node`
     CoordinatesReply { coordinates: Option<Vec<NodeCoordinate>> }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_vivaldis() {
+        let at = |x: f64, height: f64, adjustment: f64| Coordinate {
+            vec: Some(vec![x, 0.0]),
+            height,
+            adjustment,
+            ..<_>::default()
+        };
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(at(0.0, 0.1, 0.0).distance(&at(3.0, 0.2, 0.0)), 3.3));
+        assert!(near(at(0.0, 0.1, -0.5).distance(&at(3.0, 0.2, -0.5)), 2.3));
+        assert!(near(at(0.0, 0.1, -5.0).distance(&at(3.0, 0.2, -5.0)), 3.3));
+        assert!(near(at(0.0, 1e-5, 0.0).distance(&at(0.0, 1e-5, 0.0)), 2e-5));
+        assert_eq!(Coordinate::default().distance(&at(0.0, 0.0, 0.0)), f64::INFINITY);
+    }
 }

@@ -50,6 +50,65 @@ pub struct ServiceDumpRequest {
     pub options: QueryOptions,
 }
 
+/// `Internal.KeyringOperation`. Goes to all datacenters unless it has been forwarded already.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct KeyringRequest {
+    /// `list`, `install`, `use` or `remove`.
+    pub operation: String,
+    /// The key in base64; a list has none.
+    pub key: String,
+    /// Datacenter of whoever asks.
+    pub datacenter: String,
+    /// The asking server sees to the WAN pool and the other datacenters.
+    pub forwarded: bool,
+    /// Members that relay each answer, 0 to 5.
+    pub relay_factor: u8,
+    /// Only the LAN pool; for lists.
+    pub local_only: bool,
+    /// Options; the token counts.
+    #[serde(flatten)]
+    pub options: QueryOptions,
+}
+
+/// Never shows the key.
+impl std::fmt::Debug for KeyringRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let KeyringRequest { operation, forwarded, local_only, .. } = self;
+        write!(f, "KeyringRequest {{ {operation}, forwarded: {forwarded}, local_only: {local_only} }}")
+    }
+}
+
+/// What the members of one pool said to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct KeyringResponse {
+    /// The WAN pool.
+    #[serde(rename = "WAN")]
+    pub wan: bool,
+    /// Its datacenter; of the WAN pool, that of the server that asked.
+    pub datacenter: String,
+    /// Its segment.
+    pub segment: String,
+    /// Complaints by member.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub messages: Option<Map<String>>,
+    /// Keys in base64, and how many members have each.
+    pub keys: Option<Map<u64>>,
+    /// Primary keys, and how many members send with each.
+    pub primary_keys: Option<Map<u64>>,
+    /// Members asked.
+    pub num_nodes: u64,
+    /// How many failed; empty: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub error: String,
+}
+
+replies! {
+    /// `Internal.KeyringOperation`
+    KeyringReply { responses: Option<Vec<KeyringResponse>> }
+}
+
 /// `Internal.EventFire`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -335,8 +335,9 @@ impl Publish {
         self.lease.until_micros.store(until, Ordering::Release);
         let leadership =
             Leadership { term: status.term, leader: status.leader.clone(), is_self: status.role == Role::Leader };
-        replace(&self.leadership, leadership);
+        // Whoever waits for the leadership looks at the status then.
         replace(&self.status, status);
+        replace(&self.leadership, leadership);
         if **self.servers.borrow() != *node.servers() {
             let _ = self.servers.send(Arc::new(node.servers().clone()));
         }

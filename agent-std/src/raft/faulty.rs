@@ -46,6 +46,8 @@ pub(super) enum Fault {
     SyncFails(u64),
     /// Syncs from the n-th on say they succeeded and did nothing.
     SyncLies(u64),
+    /// The n-th read from now fails (EIO).
+    ReadFails(u64),
 }
 
 impl MemoryDisk {
@@ -53,6 +55,11 @@ impl MemoryDisk {
         let disk = Self::default();
         disk.lock().random = seed | 1;
         disk
+    }
+
+    /// Another course of what is left to chance.
+    pub(super) fn set_random(&self, seed: u64) {
+        self.lock().random = seed | 1;
     }
 
     pub(super) fn set_fault(&self, fault: Option<Fault>) {
@@ -181,6 +188,17 @@ impl Inner {
         Ok(())
     }
 
+    fn may_read(&mut self) -> io::Result<()> {
+        match &mut self.fault {
+            Some(Fault::ReadFails(0)) => Err(io::Error::other("input/output error")),
+            Some(Fault::ReadFails(left)) => {
+                *left -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this sync does its work; an error when it says so.
     fn may_sync(&mut self) -> io::Result<bool> {
         self.syncs += 1;
@@ -262,7 +280,8 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let inner = self.inner()?;
+        let mut inner = self.inner()?;
+        inner.may_read()?;
         let bytes = inner.files[self.file].bytes.get(at as usize..).unwrap_or_default();
         let read = bytes.len().min(buf.len());
         buf[..read].copy_from_slice(&bytes[..read]);

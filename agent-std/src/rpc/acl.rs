@@ -17,6 +17,8 @@ pub enum Resource<'a> {
     Event(&'a str),
     /// A prepared query, by its name.
     Query(&'a str),
+    /// The gossip keys.
+    Keyring,
     /// The servers themselves.
     Operator,
     /// All that there is, secrets included.

@@ -75,8 +75,28 @@ impl Client {
         }
     }
 
+    /// Between two tries: no time while there are servers that have not failed yet in this call, else until gossip knows
+    /// other ones, or for a while.
+    async fn pause(&self, failed: &mut usize) {
+        let mut known = self.known.clone();
+        *failed += 1;
+        if *failed < known.borrow_and_update().len() {
+            return;
+        }
+        *failed = 0;
+        let news = async {
+            // Without gossip there is no news.
+            if known.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        // Either way it is time to try again.
+        let _ = tokio::time::timeout(rand::random_range(Duration::from_millis(5)..RETRY), news).await;
+    }
+
     async fn run(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, RpcError> {
         let deadline = Instant::now() + HOLD;
+        let mut failed = 0;
         loop {
             let address = self.server().ok_or(RpcError::NoServers)?;
             let error = match self.pool.call(address, method, &args).await {
@@ -97,13 +117,13 @@ impl Client {
             if !again || Instant::now() >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(rand::random_range(Duration::ZERO..RETRY)).await;
+            self.pause(&mut failed).await;
         }
     }
 }
 
 /// Whether repeating a call does no harm.
-fn is_read(method: &str) -> bool {
+pub(super) fn is_read(method: &str) -> bool {
     !matches!(
         method,
         "Catalog.Register"
@@ -113,6 +133,7 @@ fn is_read(method: &str) -> bool {
             | "Txn.Apply"
             | "Coordinate.Update"
             | "Internal.EventFire"
+            | "Internal.KeyringOperation"
             | "PreparedQuery.Apply"
             | "Operator.AutopilotSetConfiguration"
             | "Operator.RaftRemovePeerByAddress"
@@ -123,6 +144,7 @@ fn is_read(method: &str) -> bool {
 impl Client {
     async fn run_snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
         let deadline = Instant::now() + HOLD;
+        let mut failed = 0;
         loop {
             let address = self.server().ok_or(RpcError::NoServers)?;
             match snapshot::call(address, &request, &archive).await {
@@ -135,7 +157,7 @@ impl Client {
                 }
                 done => return done,
             }
-            tokio::time::sleep(rand::random_range(Duration::ZERO..RETRY)).await;
+            self.pause(&mut failed).await;
         }
     }
 }

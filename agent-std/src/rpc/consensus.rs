@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 
 use super::BoxFuture;
-use crate::raft::{ProposeError, Raft, Role, Server};
+use crate::raft::{ProposeError, Raft, Role, Server, Status};
 
 /// Why raft did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum ConsensusError {
 /// A look at raft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsensusView {
+    /// Raft's term.
+    pub term: u64,
     /// This server leads.
     pub is_leader: bool,
     /// Who leads: its RPC address.
@@ -36,6 +38,13 @@ pub struct ConsensusView {
     pub last_term: u64,
 }
 
+impl ConsensusView {
+    /// Term, whether this server leads, and who does.
+    pub(super) fn leadership(&self) -> (u64, bool, Option<SocketAddr>) {
+        (self.term, self.is_leader, self.leader)
+    }
+}
+
 /// Raft as a server uses it.
 pub trait Consensus: Send + Sync + 'static {
     /// Has a command carried out; the answer is the store's.
@@ -46,6 +55,8 @@ pub trait Consensus: Send + Sync + 'static {
     fn lease_read(&self) -> BoxFuture<'_, Result<(), ConsensusError>>;
     /// A look at the present state. Cheap: every read takes one.
     fn view(&self) -> ConsensusView;
+    /// Returns when the term, the leader, or whether it is this server are others than in `seen`.
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()>;
     /// The servers, and the index of the entry that made this configuration.
     fn configuration(&self) -> (Vec<Server>, u64);
     /// Takes the server of this node id out of the configuration. Only the leader can; a leader that is to go itself hands
@@ -85,12 +96,27 @@ impl Consensus for Raft {
     fn view(&self) -> ConsensusView {
         let status = self.status();
         ConsensusView {
+            term: status.term,
             is_leader: status.role == Role::Leader,
             leader: status.leader.map(|leader| leader.address),
             last_contact: self.last_contact(),
             last_index: status.last_log_index,
             last_term: status.last_log_term,
         }
+    }
+
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()> {
+        let (mut status, seen) = (self.status_changes(), seen.leadership());
+        Box::pin(async move {
+            let changed = |status: &Status| {
+                let leader = status.leader.as_ref().map(|leader| leader.address);
+                (status.term, status.role == Role::Leader, leader) != seen
+            };
+            // Raft has stopped: nothing changes any more.
+            if status.wait_for(changed).await.is_err() {
+                std::future::pending().await
+            }
+        })
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {

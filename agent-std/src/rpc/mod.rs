@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! HTTP, DNS, CLI ──> Rpc ──┬─ on a server: dispatcher ──> forward ──> endpoint ──> state, raft
+//!                              (another datacenter: router ──> one of its servers)
 //!                          └─ on a client: pool ──> yamux ──> a server's listener ──> dispatcher ──> …
 //! ```
 
@@ -15,6 +16,7 @@ mod exchange;
 pub mod header;
 pub mod listener;
 mod pool;
+mod router;
 mod server;
 mod snapshot;
 #[cfg(test)]
@@ -31,7 +33,8 @@ pub use client::{Client, ServerInfo};
 pub use consensus::{Consensus, ConsensusError, ConsensusView};
 pub use error::RpcError;
 pub use pool::Pool;
-pub use server::{FireEvent, Server, ServerConfig};
+pub use router::{Router, WanServer};
+pub use server::{FireEvent, Keyring, Server, ServerConfig};
 pub use snapshot::MAX_ARCHIVE;
 
 /// A future on the heap, so that [`Caller`] can be a trait object.

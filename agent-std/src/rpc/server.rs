@@ -9,13 +9,15 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    BoxFuture, Caller, Consensus, ConsensusError, ConsensusView, Pool, RpcError,
+    BoxFuture, Caller, Consensus, ConsensusError, ConsensusView, Pool, Router, RpcError,
     acl::Authorizer,
-    client::{HOLD, RETRY},
+    client::{HOLD, RETRY, is_read},
     codec, endpoint, snapshot,
 };
 use crate::{
-    model::{CoordinateRequest, QueryMeta, QueryOptions, ServerHealthReply, SnapshotRequest},
+    model::{
+        CoordinateRequest, KeyringRequest, KeyringResponse, QueryMeta, QueryOptions, ServerHealthReply, SnapshotRequest,
+    },
     state::{
         Store,
         command::{Command, Outcome},
@@ -24,6 +26,10 @@ use crate::{
 
 /// Sends a user event to the LAN: name, and the payload as the agent made it.
 pub type FireEvent = Arc<dyn Fn(&str, &[u8]) -> Result<(), String> + Send + Sync>;
+
+/// Has the members of a gossip pool carry out an operation on their keys: of the WAN pool when the second argument says
+/// so. What went wrong is in the response.
+pub type Keyring = Arc<dyn Fn(KeyringRequest, bool) -> BoxFuture<'static, KeyringResponse> + Send + Sync>;
 
 /// What a server is made of.
 pub struct ServerConfig {
@@ -39,6 +45,10 @@ pub struct ServerConfig {
     pub authorizer: Arc<dyn Authorizer>,
     /// Sends user events.
     pub fire_event: FireEvent,
+    /// Ways to other datacenters.
+    pub router: Router,
+    /// Lists and changes the gossip keys.
+    pub keyring: Keyring,
 }
 
 /// A server. Cheap to clone.
@@ -162,6 +172,11 @@ impl Server {
         &self.shared.config.pool
     }
 
+    /// Ways to other datacenters.
+    pub fn router(&self) -> &Router {
+        &self.shared.config.router
+    }
+
     /// What is known of the servers' health.
     pub fn server_health(&self) -> ServerHealthReply {
         self.shared.server_health()
@@ -212,6 +227,11 @@ impl Server {
         expiries.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect()
     }
 
+    /// When the next session's time is over.
+    pub fn next_session_end(&self) -> Option<Instant> {
+        self.shared.expiries.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied()
+    }
+
     /// A session has ended.
     pub fn forget_session(&self, id: &str) {
         self.shared.forget_session(id);
@@ -251,20 +271,33 @@ impl Shared {
         self.config.consensus.view()
     }
 
-    /// The one place where calls are forwarded: to the leader, waiting up to 7 s for there to be one; for another
-    /// datacenter, refused. `local` runs here, on the leader, or at once for stale reads, and once more when it says
+    /// The one place where calls are forwarded: to another datacenter, or to the leader, waiting up to 7 s for there to be
+    /// one. `local` runs here, on the leader, or at once for stale reads, and once more when it says
     /// that the leader has moved.
-    pub async fn answer<F: Future<Output = Result<Vec<u8>, Step>> + Send>(
+    pub fn answer<'a, F: Future<Output = Result<Vec<u8>, Step>> + Send + 'a>(
+        &'a self,
+        datacenter: &'a str,
+        freshness: Freshness,
+        method: &'a str,
+        args: &'a [u8],
+        local: impl Fn() -> F + Send + Sync + 'a,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> + Send + 'a {
+        // One copy of the code for all methods, and only as much memory as this one needs: thousands may wait here.
+        let local = move || -> BoxFuture<'a, _> { Box::pin(local()) };
+        async move { self.answer_by(datacenter, freshness, method, args, &local).await }
+    }
+
+    async fn answer_by<'a>(
         &self,
         datacenter: &str,
         freshness: Freshness,
         method: &str,
         args: &[u8],
-        local: impl Fn() -> F,
+        local: &(dyn Fn() -> BoxFuture<'a, Result<Vec<u8>, Step>> + Send + Sync),
     ) -> Result<Vec<u8>, CallError> {
         // Empty is an error in 1.8.7 and means the own one since 1.15; no peer relies on the error.
         if !datacenter.is_empty() && !datacenter.eq_ignore_ascii_case(&self.config.datacenter) {
-            return Err(CallError::refused("No path to datacenter"));
+            return Ok(self.forward(datacenter, method, args).await?);
         }
         let deadline = Instant::now() + HOLD;
         loop {
@@ -293,8 +326,42 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.pause(&view).await;
         }
+    }
+
+    /// Until another server leads than in `view`, or for a while: a leader that is known but cannot be reached, or does
+    /// not lead yet, may answer soon.
+    pub async fn pause(&self, view: &ConsensusView) {
+        let most = rand::random_range(Duration::from_millis(5)..RETRY);
+        // Either way it is time to try again.
+        let _ = tokio::time::timeout(most, self.config.consensus.leadership_change(view)).await;
+    }
+
+    /// Has a server of another datacenter answer: the next one when no connection can be made. Writes are sent once.
+    pub async fn forward(&self, datacenter: &str, method: &str, args: &[u8]) -> Result<Vec<u8>, RpcError> {
+        let router = &self.config.router;
+        let mut failure = RpcError::NoServers;
+        for address in router.route(datacenter)? {
+            let mut reply = self.config.pool.call(address, method, args).await;
+            if matches!(reply, Err(RpcError::Broken(_))) && is_read(method) {
+                // Perhaps only a connection from before the other side started anew.
+                reply = self.config.pool.call(address, method, args).await;
+            }
+            failure = match reply {
+                Ok(reply) => return Ok(reply),
+                Err(RpcError::Endpoint(text)) => {
+                    return Err(RpcError::Endpoint(format!("rpc error making call: {text}")));
+                }
+                Err(error) => error,
+            };
+            log::warn!("RPC failed to server in DC: server={address} datacenter={datacenter} error=\"{failure}\"");
+            router.failed(datacenter, address);
+            if !matches!(failure, RpcError::Connect(_)) {
+                break;
+            }
+        }
+        Err(failure)
     }
 
     /// Makes sure that this server may answer a read.

@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     RpcError,
     acl::{Access, Resource},
-    client::{HOLD, RETRY},
+    client::HOLD,
     codec,
     exchange::{Exchange, MAX_REQUEST},
     pool::DIAL,
@@ -47,7 +47,7 @@ impl Server {
     /// [`RpcError::Endpoint`] with the reason; nothing was restored then.
     pub async fn snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
         if !request.datacenter.eq_ignore_ascii_case(self.datacenter()) {
-            return Err(RpcError::endpoint("No path to datacenter"));
+            return self.snapshot_elsewhere(request, &archive).await;
         }
         let stale = request.allow_stale && request.op == SnapshotRequest::SAVE;
         let deadline = Instant::now() + HOLD;
@@ -70,8 +70,26 @@ impl Server {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(rand::random_range(Duration::from_millis(5)..RETRY)).await;
+            self.shared.pause(&view).await;
         }
+    }
+
+    /// Saves or restores in another datacenter.
+    async fn snapshot_elsewhere(
+        &self,
+        request: SnapshotRequest,
+        archive: &[u8],
+    ) -> Result<(QueryMeta, Vec<u8>), RpcError> {
+        let (router, datacenter) = (&self.shared.config.router, &request.datacenter);
+        let mut failure = RpcError::NoServers;
+        for address in router.route(datacenter)? {
+            failure = match call(address, &request, archive).await {
+                Err(error @ RpcError::Connect(_)) => error,
+                done => return done,
+            };
+            router.failed(datacenter, address);
+        }
+        Err(failure)
     }
 
     async fn snapshot_here(&self, request: &SnapshotRequest, archive: &[u8]) -> Result<(QueryMeta, Vec<u8>), Step> {

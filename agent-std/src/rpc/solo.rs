@@ -3,16 +3,17 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 
-use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, ServerConfig, acl::AllowAll};
+use super::{BoxFuture, Consensus, ConsensusError, ConsensusView, Pool, Router, ServerConfig, acl::AllowAll};
 use crate::{
+    model::KeyringResponse,
     raft::{Server, Suffrage},
     rpc,
     state::Store,
@@ -22,7 +23,7 @@ use crate::{
 pub(crate) struct Solo {
     store: Arc<Store>,
     pub index: AtomicU64,
-    pub view: Mutex<ConsensusView>,
+    pub view: watch::Sender<ConsensusView>,
     /// How often a majority was asked, and how often the lease was enough.
     pub barriers: AtomicU64,
     pub leases: AtomicU64,
@@ -30,7 +31,7 @@ pub(crate) struct Solo {
 
 impl Solo {
     fn leads(&self) -> Result<(), ConsensusError> {
-        if self.view.lock().unwrap().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
+        if self.view.borrow().is_leader { Ok(()) } else { Err(ConsensusError::NotLeader) }
     }
 }
 
@@ -54,7 +55,12 @@ impl Consensus for Solo {
     }
 
     fn view(&self) -> ConsensusView {
-        self.view.lock().unwrap().clone()
+        self.view.borrow().clone()
+    }
+
+    fn leadership_change(&self, seen: &ConsensusView) -> BoxFuture<'_, ()> {
+        let (mut view, seen) = (self.view.subscribe(), seen.leadership());
+        Box::pin(async move { drop(view.wait_for(|now| now.leadership() != seen).await) })
     }
 
     fn configuration(&self) -> (Vec<Server>, u64) {
@@ -71,6 +77,11 @@ impl Consensus for Solo {
 
 /// A server that leads itself.
 pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
+    server_of("dc1")
+}
+
+/// The same in a datacenter of that name. Its keyring tells what it was asked.
+pub(crate) fn server_of(datacenter: &str) -> (rpc::Server, Arc<Solo>) {
     let store = Arc::new(Store::default());
     let view = ConsensusView {
         is_leader: true,
@@ -81,17 +92,34 @@ pub(crate) fn server() -> (rpc::Server, Arc<Solo>) {
     let solo = Arc::new(Solo {
         store: Arc::clone(&store),
         index: AtomicU64::new(0),
-        view: Mutex::new(view),
+        view: watch::Sender::new(view),
         barriers: AtomicU64::new(0),
         leases: AtomicU64::new(0),
     });
     let config = ServerConfig {
-        datacenter: "dc1".into(),
+        datacenter: datacenter.into(),
         store,
         consensus: Arc::clone(&solo) as Arc<dyn Consensus>,
         pool: Pool::default(),
         authorizer: Arc::new(AllowAll),
         fire_event: Arc::new(|name, _| if name == "bad" { Err("too long".into()) } else { Ok(()) }),
+        router: Router::new(datacenter),
+        keyring: keyring(datacenter),
     };
     (rpc::Server::new(config), solo)
+}
+
+/// One member, with the key that it was told.
+pub(crate) fn keyring(datacenter: &str) -> rpc::Keyring {
+    let datacenter = datacenter.to_owned();
+    Arc::new(move |request, wan| {
+        let response = KeyringResponse {
+            wan,
+            datacenter: datacenter.clone(),
+            keys: Some([(format!("{} {}", request.operation, request.key), 1)].into()),
+            num_nodes: 1,
+            ..KeyringResponse::default()
+        };
+        Box::pin(std::future::ready(response))
+    })
 }

@@ -1,5 +1,7 @@
 //! A server with its listener on a port of the system's, driven over real sockets.
 
+mod elsewhere;
+
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
@@ -28,7 +30,11 @@ impl Drop for Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let (server, solo) = solo::server();
+        Bench::start_in("dc1").await
+    }
+
+    async fn start_in(datacenter: &str) -> Self {
+        let (server, solo) = solo::server_of(datacenter);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));
@@ -215,7 +221,7 @@ async fn a_blocking_read_ends_with_its_time_and_jitter() {
 #[tokio::test(start_paused = true)]
 async fn without_a_leader_calls_wait_and_then_say_so() {
     let (server, solo) = solo::server();
-    *solo.view.lock().unwrap() = ConsensusView::default();
+    solo.view.send_replace(ConsensusView::default());
     let rpc = Rpc::new(server);
     let began = tokio::time::Instant::now();
     let error = rpc.call::<_, bool>("KVS.Apply", &set("a", "1")).await.unwrap_err();
@@ -227,11 +233,38 @@ async fn without_a_leader_calls_wait_and_then_say_so() {
     assert!(!reply.meta.known_leader, "stale reads are answered all the same");
 }
 
+/// Writes, both kinds of reads and snapshots wait for the same thing.
+#[tokio::test(start_paused = true)]
+async fn an_election_wakes_the_calls_that_wait_for_it() {
+    let (server, solo) = solo::server();
+    let leads = solo.view.send_replace(ConsensusView::default());
+    let rpc = Rpc::new(server);
+    let mut consistent = key("a");
+    consistent.options.require_consistent = true;
+    let save = SnapshotRequest { datacenter: "dc1".into(), ..<_>::default() };
+    let (set, default) = (set("a", "1"), key("a"));
+    let began = tokio::time::Instant::now();
+    let elect = async {
+        // Long enough for everybody to have begun to wait, by a clock that only waiting moves.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        solo.view.send_replace(leads);
+    };
+    let (write, read, confirmed, saved, ()) = tokio::join!(
+        rpc.call::<_, bool>("KVS.Apply", &set),
+        rpc.call::<_, DirEntriesReply>("KVS.Get", &default),
+        rpc.call::<_, DirEntriesReply>("KVS.Get", &consistent),
+        rpc.snapshot(save, Vec::new()),
+        elect
+    );
+    assert!(write.is_ok() && read.is_ok() && confirmed.is_ok() && saved.is_ok());
+    assert!(began.elapsed() <= Duration::from_millis(2), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_follower_forwards_and_marks_the_hop() {
     let leader = Bench::start().await;
     let follower = Bench::start().await;
-    *follower.solo.view.lock().unwrap() = ConsensusView { leader: Some(leader.address), ..<_>::default() };
+    follower.solo.view.send_replace(ConsensusView { leader: Some(leader.address), ..<_>::default() });
     let _: bool = follower.local().call("KVS.Apply", &set("a", "1")).await.unwrap();
     let reply: DirEntriesReply = follower.local().call("KVS.Get", &key("a")).await.unwrap();
     assert_eq!(reply.entries.unwrap().len(), 1);
@@ -332,6 +365,8 @@ async fn a_server_of_one_keeps_what_it_was_told() {
             pool: Pool::default(),
             authorizer: Arc::new(acl::AllowAll),
             fire_event: Arc::new(|_, _| Ok(())),
+            router: Router::new("dc1"),
+            keyring: solo::keyring("dc1"),
         });
         let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));
         (Rpc::new(server), raft, task)
@@ -372,8 +407,7 @@ async fn every_read_mode_asks_what_its_promise_needs() {
         assert_eq!((asked(), reply.meta.known_leader, reply.meta.last_contact), (wanted, true, Nanos(0)));
     }
     // Cut off: only what may be old is answered, and says how old.
-    *solo.view.lock().unwrap() =
-        ConsensusView { last_contact: Some(Duration::from_secs(15)), ..ConsensusView::default() };
+    solo.view.send_replace(ConsensusView { last_contact: Some(Duration::from_secs(15)), ..ConsensusView::default() });
     let reply: DirEntriesReply = rpc.call("KVS.Get", &stale).await.unwrap();
     assert_eq!((reply.meta.known_leader, reply.meta.last_contact), (false, Nanos(15_000_000_000)));
     for request in [&default, &consistent] {

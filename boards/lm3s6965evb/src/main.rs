@@ -36,7 +36,7 @@ mod sensor;
 mod settings;
 mod time;
 
-use button::Button;
+use button::{Button, Buttons};
 use eth::Ethernet;
 use log::log;
 use sensor::Sensor;
@@ -87,7 +87,7 @@ async fn begin(spawner: Spawner, stack: Stack<'static>, settings: &'static Setti
     if link.command(Command::Register(&THERMOMETER)).is_err() {
         log!(error, "the service was refused");
     }
-    spawner.spawn(leave_on_button(link).expect("started once"));
+    spawner.spawn(heed_buttons(link).expect("started once"));
     spawner.spawn(work(link).expect("started once"));
     spawner.spawn(agent(stack, link).expect("started once"));
 }
@@ -204,7 +204,9 @@ impl Host for Thermometer {
             Event::Finished { .. } => log!(info, "command finished"),
             Event::Lagged => log!(warn, "events were lost"),
             Event::User { name, .. } => log!(info, "event {=str}", *name),
-            Event::Answer { .. } | Event::Keys | Event::Local => {}
+            Event::Answer { from, .. } => log!(info, "answer from {=str}", *from),
+            Event::Keys => log!(info, "gossip keys changed"),
+            Event::Local => {}
         }
     }
 }
@@ -221,11 +223,30 @@ async fn work(link: &'static Link<'static>) {
     }
 }
 
+/// Up tells everybody, down asks everybody, left shows whom the board knows, select leaves.
 #[embassy_executor::task]
-async fn leave_on_button(link: &'static Link<'static>) {
-    Button::start().pressed().await;
-    log!(info, "leaving");
-    if link.command(Command::Leave).is_err() {
-        log!(error, "cannot leave");
+async fn heed_buttons(link: &'static Link<'static>) {
+    let mut buttons = Buttons::start();
+    loop {
+        let command = match buttons.next().await {
+            Button::Up => Command::UserEvent { name: "button", payload: b"up", coalesce: false },
+            Button::Down => Command::Query { name: "button", payload: b"down", ack: true },
+            Button::Left => {
+                link.look(|agent| {
+                    for member in agent.members() {
+                        log!(info, "knows {=str} {=str}", member.name, member.status.as_str());
+                    }
+                });
+                log!(info, "knows nobody else");
+                continue;
+            }
+            Button::Select => {
+                log!(info, "leaving");
+                Command::Leave
+            }
+        };
+        if link.command(command).is_err() {
+            log!(error, "the button's command was refused");
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! What an agent must do among real ones. Each scenario takes the program it is about: with the real Consul it shows
 //! that the scenario is right, with ours that we are.
 
+pub mod federation;
 pub mod join;
 pub mod keys;
 pub mod kill;
+pub mod linear;
+pub mod member;
+pub mod mixed;
+pub mod mixed_consul;
 pub mod pool;
 pub mod rpc;
 pub mod servers;

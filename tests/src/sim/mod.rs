@@ -14,10 +14,13 @@
 
 pub mod churn;
 pub mod clock;
+pub mod cluster;
 pub mod invariants;
 pub mod model;
 pub mod net;
 pub mod pool;
+pub mod scale;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
+pub mod trials;

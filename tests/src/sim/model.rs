@@ -11,14 +11,14 @@ use std::{
 };
 
 use agent_core::{
-    agent::StreamInput,
+    agent::{StreamInput, Ticket},
     rand::Rng,
     time::{Duration, Instant},
 };
 
 use super::{
     clock::Queue,
-    net::{Net, Weather},
+    net::{Net, RECONNECT, RETRANSMIT, Weather},
     tcp::{Connection, End, Piece, WINDOW},
 };
 
@@ -39,6 +39,8 @@ pub trait Machine {
     fn stream(&mut self, now: Instant, id: Self::Stream, input: StreamInput<'_>) -> usize;
     /// Writes octets to send; returns how many.
     fn fill(&mut self, now: Instant, id: Self::Stream, out: &mut [u8]) -> usize;
+    /// An address look-up is done.
+    fn resolved(&mut self, _now: Instant, _ticket: Ticket, _addresses: &[IpAddr]) {}
     /// The next piece of work.
     fn poll(&mut self) -> Work<Self>;
 }
@@ -56,6 +58,8 @@ pub enum Work<M: Machine + ?Sized> {
     Resume(M::Stream),
     /// Close after what was filled.
     Close(M::Stream),
+    /// Look a name up.
+    Resolve(Ticket, String),
     /// Something for the owner.
     Event(M::Event),
     /// Drained until then.
@@ -82,6 +86,7 @@ enum Event {
     Connect { id: u64 },
     ConnectLimit { id: u64 },
     Arrive { id: u64, end: usize },
+    Resolved { node: usize, life: u32, ticket: Ticket, name: String },
 }
 
 /// One node: a machine, or the place where one was.
@@ -93,8 +98,11 @@ pub struct Node<M> {
     pub life: u32,
     paused: bool,
     inbox: Vec<(usize, Vec<u8>)>,
+    /// Virtual time of the next wake-up.
     wake: Option<Instant>,
     wakes: (Instant, u32),
+    /// How far its clock has jumped ahead of virtual time.
+    ahead: Duration,
 }
 
 /// All nodes and all that happens between them.
@@ -120,6 +128,7 @@ impl<M: Machine> World<M> {
             inbox: Vec::new(),
             wake: None,
             wakes: (Instant::ZERO, 0),
+            ahead: Duration::ZERO,
         };
         World {
             net: Net::new(nodes, weather, Rng::from_seed(&seed_octets(seed, 0))),
@@ -136,6 +145,18 @@ impl<M: Machine> World<M> {
     /// Virtual time.
     pub fn now(&self) -> Instant {
         self.queue.now()
+    }
+
+    /// Virtual time as the clock of `node` shows it.
+    pub fn clock(&self, node: usize) -> Instant {
+        self.now() + self.nodes[node].ahead
+    }
+
+    /// Sets the clock of `node` forward. A monotonic clock never goes back; it leaps where a virtual machine slept.
+    pub fn leap(&mut self, node: usize, by: Duration) {
+        self.note(&("leap", node, by.as_micros()), &[]);
+        self.nodes[node].ahead = self.nodes[node].ahead + by;
+        self.wake(node);
     }
 
     /// The machine of `node`, unless it is down.
@@ -209,7 +230,7 @@ impl<M: Machine> World<M> {
     /// When the node is down.
     pub fn command<T>(&mut self, node: usize, command: impl FnOnce(&mut M, Instant) -> T) -> T {
         self.note(&("command", node), &[]);
-        let now = self.now();
+        let now = self.clock(node);
         let machine = self.nodes[node].machine.as_mut().expect("commands go to running nodes");
         let result = command(machine, now);
         self.drain(node);
@@ -241,12 +262,29 @@ impl<M: Machine> World<M> {
             Event::Connect { id } => self.on_connect(id),
             Event::ConnectLimit { id } => self.on_connect_limit(id),
             Event::Arrive { id, end } => self.on_arrive(id, end),
+            Event::Resolved { node, life, ticket, name } => {
+                self.on_resolved(node, life, ticket, name);
+                node
+            }
         };
         Some(node)
     }
 
+    fn on_resolved(&mut self, node: usize, life: u32, ticket: Ticket, name: String) {
+        if self.nodes[node].paused {
+            return self.queue.plan(self.now() + RETRY, Event::Resolved { node, life, ticket, name });
+        }
+        self.note(&("resolved", node, &name), &[]);
+        let (now, addresses) = (self.clock(node), self.net.resolve(&name));
+        let place = &mut self.nodes[node];
+        if let Some(machine) = place.machine.as_mut().filter(|_| place.life == life) {
+            machine.resolved(now, ticket, &addresses);
+            self.drain(node);
+        }
+    }
+
     fn wake(&mut self, node: usize) {
-        let now = self.now();
+        let now = self.clock(node);
         let place = &mut self.nodes[node];
         if place.paused {
             return;
@@ -262,14 +300,14 @@ impl<M: Machine> World<M> {
 
     fn deliver(&mut self, from: usize, to: usize, mut data: Vec<u8>) {
         self.note(&("datagram", from, to), &data);
-        let now = self.now();
+        let (now, source) = (self.clock(to), self.net.source(from));
         let place = &mut self.nodes[to];
         if place.paused {
             if place.inbox.len() < INBOX {
                 place.inbox.push((from, data));
             }
         } else if let Some(machine) = &mut place.machine {
-            machine.datagram(now, address(from), &mut data);
+            machine.datagram(now, source, &mut data);
             self.drain(to);
         }
     }
@@ -282,8 +320,8 @@ impl<M: Machine> World<M> {
             let (Some(machine), false) = (&mut place.machine, place.paused) else { return };
             match machine.poll() {
                 Work::Transmit(to, data) => {
-                    let Some(to) = self.node_at(to) else { continue };
-                    for at in self.net.arrivals(now, node, to) {
+                    let Some(to) = self.net.node_at(to) else { continue };
+                    for at in self.net.arrivals(now, node, to, data.len()) {
                         self.queue.plan(at, Event::Datagram { from: node, to, data: data.clone() });
                     }
                 }
@@ -305,10 +343,14 @@ impl<M: Machine> World<M> {
                         self.send(id, 1 - end, Piece::Eof);
                     }
                 }
+                Work::Resolve(ticket, name) => {
+                    let (at, life) = (now + self.net.way(), place.life);
+                    self.queue.plan(at, Event::Resolved { node, life, ticket, name });
+                }
                 Work::Event(event) => self.events.push((node, event)),
                 Work::Wait(until) => {
                     let place = &mut self.nodes[node];
-                    let until = until.map(|at| at.max(now));
+                    let until = until.map(|at| now + at.saturating_since(now + place.ahead));
                     if let Some(at) = until
                         && place.wake != until
                     {
@@ -329,10 +371,11 @@ impl<M: Machine> World<M> {
         let life = self.nodes[node].life;
         let first = End::new(node, life, Some(stream));
         // An address nobody has: the connection runs into its time limit.
-        let second = End::new(self.node_at(to).unwrap_or(node), 0, None);
+        let second = End::new(self.net.node_at(to).unwrap_or(node), 0, None);
         self.connections.insert(id, Connection { ends: [first, second], open: false });
-        if self.node_at(to).is_some() {
-            let at = now + self.net.way();
+        if let Some(to) = self.net.node_at(to) {
+            // The wish to connect and its answer may get lost.
+            let at = now + self.net.segment(now, node, to, RECONNECT);
             self.queue.plan(at, Event::Connect { id });
         }
         self.queue.plan(now + limit, Event::ConnectLimit { id });
@@ -350,7 +393,8 @@ impl<M: Machine> World<M> {
         }
         self.note(&("connect", from, to), &[]);
         let life = self.nodes[to].life;
-        let stream = self.nodes[to].machine.as_mut().and_then(|machine| machine.accept(now, address(from)));
+        let (clock, source) = (self.clock(to), self.net.source(from));
+        let stream = self.nodes[to].machine.as_mut().and_then(|machine| machine.accept(clock, source));
         match stream {
             Some(stream) => {
                 let connection = self.connections.get_mut(&id).expect("looked up above");
@@ -414,7 +458,7 @@ impl<M: Machine> World<M> {
                 let opens = end == 0 && !self.connections[&id].open;
                 if opens {
                     self.connections.get_mut(&id).expect("looked up above").open = true;
-                    self.input(id, end, |machine, stream| machine.stream(now, stream, StreamInput::Open));
+                    self.input(id, end, |machine, now, stream| machine.stream(now, stream, StreamInput::Open));
                     self.drain(node);
                 } else {
                     self.connections.get_mut(&id).expect("looked up above").ends[end].waiting = data;
@@ -422,13 +466,13 @@ impl<M: Machine> World<M> {
                 }
             }
             Piece::Eof => {
-                self.input(id, end, |machine, stream| machine.stream(now, stream, StreamInput::Eof));
+                self.input(id, end, |machine, now, stream| machine.stream(now, stream, StreamInput::Eof));
                 self.drain(node);
             }
             Piece::Reset => self.fail(id, end),
         }
         if more {
-            let at = now + self.net.way();
+            let at = now + self.net.segment(now, from, node, RETRANSMIT);
             self.queue.plan(at, Event::Arrive { id, end });
         }
         // There is room again for the other end's octets, and after its last ones it may want to close.
@@ -440,14 +484,13 @@ impl<M: Machine> World<M> {
 
     /// Offers the octets that wait at an end.
     fn offer_waiting(&mut self, id: u64, end: usize) {
-        let now = self.now();
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let here = &mut connection.ends[end];
         let data = std::mem::take(&mut here.waiting);
         if data.is_empty() {
             return;
         }
-        let taken = self.input(id, end, |machine, stream| machine.stream(now, stream, StreamInput::Data(&data)));
+        let taken = self.input(id, end, |machine, now, stream| machine.stream(now, stream, StreamInput::Data(&data)));
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let here = &mut connection.ends[end];
         let node = here.node;
@@ -455,14 +498,13 @@ impl<M: Machine> World<M> {
         if here.stream.is_some() && taken < data.len() {
             here.waiting = data[taken..].to_vec();
         } else if !here.coming.is_empty() {
-            self.queue.plan(now, Event::Arrive { id, end });
+            self.queue.plan(self.queue.now(), Event::Arrive { id, end });
         }
         self.drain(node);
     }
 
     /// Takes octets from the machine at an end while the socket has room.
     fn write(&mut self, id: u64, end: usize) {
-        let now = self.now();
         loop {
             let Some(connection) = self.connections.get(&id) else { return };
             let here = &connection.ends[end];
@@ -472,7 +514,7 @@ impl<M: Machine> World<M> {
             }
             let node = here.node;
             let mut buffer = [0; 1460];
-            let size = self.net.piece(buffer.len());
+            let (now, size) = (self.clock(node), self.net.piece(buffer.len()));
             let Some(machine) = &mut self.nodes[node].machine else { return };
             let filled = machine.fill(now, stream, &mut buffer[..size]);
             if filled == 0 {
@@ -485,7 +527,10 @@ impl<M: Machine> World<M> {
 
     /// Queues a piece towards an end.
     fn send(&mut self, id: u64, end: usize, piece: Piece) {
-        let at = self.now() + self.net.way();
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (from, to) = (connection.ends[1 - end].node, connection.ends[end].node);
+        let now = self.now();
+        let at = now + self.net.segment(now, from, to, RETRANSMIT);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let there = &mut connection.ends[end];
         let first = there.coming.is_empty();
@@ -497,28 +542,28 @@ impl<M: Machine> World<M> {
 
     /// Tells the machine at an end that its stream is broken.
     fn fail(&mut self, id: u64, end: usize) {
-        let now = self.now();
         let Some(node) = self.connections.get(&id).map(|connection| connection.ends[end].node) else { return };
         if self.nodes[node].paused {
             self.send(id, end, Piece::Reset);
             return;
         }
-        self.input(id, end, |machine, stream| machine.stream(now, stream, StreamInput::Failed));
+        self.input(id, end, |machine, now, stream| machine.stream(now, stream, StreamInput::Failed));
         self.close_end(id, end);
         self.forget_closed(id);
         self.drain(node);
     }
 
     /// Gives an input to the machine at an end, if it still is the one that knows the stream. The caller drains it.
-    fn input(&mut self, id: u64, end: usize, input: impl FnOnce(&mut M, M::Stream) -> usize) -> usize {
+    fn input(&mut self, id: u64, end: usize, input: impl FnOnce(&mut M, Instant, M::Stream) -> usize) -> usize {
         let Some(connection) = self.connections.get(&id) else { return 0 };
         let (node, life, stream) = (connection.ends[end].node, connection.ends[end].life, connection.ends[end].stream);
+        let now = self.clock(node);
         let place = &mut self.nodes[node];
         let (Some(stream), Some(machine)) = (stream, &mut place.machine) else { return 0 };
         if place.life != life {
             return 0;
         }
-        input(machine, stream)
+        input(machine, now, stream)
     }
 
     fn close_end(&mut self, id: u64, end: usize) {
@@ -553,13 +598,6 @@ impl<M: Machine> World<M> {
         })
     }
 
-    fn node_at(&self, to: SocketAddr) -> Option<usize> {
-        let SocketAddr::V4(to) = to else { return None };
-        let [_, _, high, low] = to.ip().octets();
-        let node = usize::from(u16::from_be_bytes([high, low])).checked_sub(1)?;
-        (node < self.nodes.len() && address(node) == SocketAddr::V4(to)).then_some(node)
-    }
-
     /// Adds to the fingerprint.
     fn note(&mut self, what: &impl Hash, data: &[u8]) {
         self.now().hash(&mut self.trace);
@@ -572,6 +610,14 @@ impl<M: Machine> World<M> {
 pub fn address(node: usize) -> SocketAddr {
     let [high, low] = u16::try_from(node + 1).expect("at most 65,534 nodes").to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), PORT)
+}
+
+/// The node whose [`address`] it is.
+pub fn numbered(to: SocketAddr) -> Option<usize> {
+    let SocketAddr::V4(v4) = to else { return None };
+    let [_, _, high, low] = v4.ip().octets();
+    let node = usize::from(u16::from_be_bytes([high, low])).checked_sub(1)?;
+    (node < usize::from(u16::MAX) && address(node) == to).then_some(node)
 }
 
 /// The seed of one of the run's generators: 0 is the network's, the others are the nodes' and the plan's.

@@ -138,8 +138,6 @@ fn warnings() {
     assert!(warned(json!({"node_name": "a".repeat(64)}))[0].contains("due to it being too long"));
     let server = |expect: i64| warned(json!({"server": true, "bootstrap_expect": expect}));
     assert!(server(0).is_empty());
-    let wan = |port: i64| warned(json!({"server": true, "ports": {"serf_wan": port}}));
-    assert!(wan(8302)[0].starts_with("ports.serf_wan: a WAN pool is not implemented yet") && wan(-1).is_empty());
     assert_eq!(
         server(1),
         [
@@ -202,4 +200,28 @@ fn gossip_timing() {
     let config = resolve(json!({"gossip_lan": {"probe_interval": "2s", "suspicion_mult": 5}})).unwrap();
     assert_eq!(config.gossip.probe_interval, agent_core::time::Duration::from_secs(2));
     assert_eq!((config.gossip.suspicion_mult, config.gossip.gossip_nodes), (5, 3));
+}
+
+#[test]
+fn the_wan_pool_has_settings_of_its_own() {
+    let config = resolve(json!({
+        "server": true, "bind_addr": "10.0.0.1", "serf_wan": "10.0.0.2", "advertise_addr_wan": "192.0.2.1",
+        "retry_join_wan": ["a"], "start_join_wan": ["b"], "retry_interval_wan": "5s", "retry_max_wan": 3, "retry_max": 2,
+        "gossip_wan": {"probe_interval": "2s", "suspicion_mult": 9}, "reconnect_timeout_wan": "8h"
+    }))
+    .unwrap();
+    assert_eq!((config.serf_lan.to_string().as_str(), config.serf_wan.to_string().as_str()), ("10.0.0.1", "10.0.0.2"));
+    assert_eq!(config.advertise_addr_wan.to_string(), "192.0.2.1");
+    assert_eq!(
+        (&config.retry_join_wan[..], &config.start_join_wan[..]),
+        (&["a".to_owned()][..], &["b".to_owned()][..])
+    );
+    assert_eq!((config.retry_max, config.retry_max_wan, config.retry_interval_wan.as_secs()), (2, 3, 5));
+    let secs = |span: agent_core::time::Duration| span.as_micros() / 1_000_000;
+    let wan = config.gossip_wan;
+    assert_eq!((secs(wan.probe_interval), wan.suspicion_mult, secs(wan.probe_timeout)), (2, 9, 3));
+    assert_eq!((secs(wan.reconnect_timeout), secs(config.gossip.reconnect_timeout)), (8 * 3600, 72 * 3600));
+    assert_eq!(config.gossip.probe_interval, Timing::lan().probe_interval);
+    let refused = resolve(json!({"retry_max_wan": -1})).unwrap_err();
+    assert!(refused.starts_with("retry_max_wan cannot be -1"), "{refused}");
 }

@@ -19,10 +19,10 @@ use crate::{
     definition::{Check, CheckKind, Service},
     http::{
         Api, Settings,
-        local::{Itself, KeyOperation, KeyringAnswer, LocalAgent, LocalError, Member, UserEvent},
+        local::{Itself, LocalAgent, LocalError, Member, UserEvent},
         serve,
     },
-    model::{HealthCheck, Map, NodeService, Weights},
+    model::{HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Weights},
     rpc::{BoxFuture, Caller, Rpc, RpcError, codec},
 };
 
@@ -184,10 +184,11 @@ impl LocalAgent for Local {
         self.note("reload".into())
     }
 
-    fn keyring(&self, operation: KeyOperation) -> BoxFuture<'_, Result<Vec<KeyringAnswer>, LocalError>> {
-        let answer = KeyringAnswer { datacenter: "dc1".into(), num_nodes: 1, ..KeyringAnswer::default() };
-        let noted = self.note(format!("{operation:?}"));
-        Box::pin(async move { noted.await.map(|()| vec![answer]) })
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse> {
+        let noted = self.note(format!("{request:?}"));
+        Box::pin(async move {
+            noted.await.map_or_else(|_| <_>::default(), |()| KeyringResponse { num_nodes: 1, ..<_>::default() })
+        })
     }
 
     fn fire(&self, event: UserEvent, dc: String, _token: String) -> BoxFuture<'_, Result<(), LocalError>> {

@@ -1,10 +1,10 @@
-//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul.
+//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul; in a
+//! plain Serf pool every member does, as in Serf.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{Api, Ask, HttpError, Reply, Result};
-use crate::http::local::{KeyOperation, KeyringAnswer};
+use crate::model::{KeyringReply, KeyringRequest, KeyringResponse, QueryOptions};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -13,34 +13,53 @@ struct Body {
 }
 
 pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
-    let relay = ask.params.first("relay-factor");
-    if !relay.is_empty() && !relay.parse::<u8>().is_ok_and(|factor| factor <= 5) {
-        return Err(HttpError::bad("Relay factor must be in range: [0, 5]"));
-    }
-    // Our answers need no relays, and all of ours are local: there is one datacenter.
-    let local = ask.params.first("local-only");
-    if !local.is_empty() && crate::cli::goflags::parse_bool(local).is_none() {
-        return Err(HttpError::bad(format!("Error parsing local-only: {local:?}")));
-    }
-    let operation = if ask.method == "GET" {
-        KeyOperation::List
-    } else {
-        let body: Body = serde_json::from_slice(&ask.body)
-            .map_err(|error| HttpError::bad(format!("Request decode failed: {error}")))?;
-        let key = STANDARD
-            .decode(&body.key)
-            .map_err(|_| HttpError::new(500, "the key is no base64; `keygen` makes one that is"))?;
-        match ask.method.as_str() {
-            "POST" => KeyOperation::Install(key),
-            "PUT" => KeyOperation::Use(key),
-            _ => KeyOperation::Remove(key),
-        }
+    let relay_factor = match ask.params.first("relay-factor") {
+        "" => 0,
+        text => text
+            .parse()
+            .ok()
+            .filter(|factor| *factor <= 5)
+            .ok_or_else(|| HttpError::bad("Relay factor must be in range: [0, 5]"))?,
     };
-    if !api.settings.server {
+    let local_only = match ask.params.first("local-only") {
+        "" => false,
+        text => crate::cli::goflags::parse_bool(text)
+            .ok_or_else(|| HttpError::bad(format!("Error parsing local-only: {text:?}")))?,
+    };
+    let list = ask.method == "GET";
+    if local_only && !list {
+        let text = "Bad request: Invalid use of local-only: local-only can only be set for list requests";
+        return Err(HttpError::bad(text));
+    }
+    let body = if list {
+        Body::default()
+    } else {
+        serde_json::from_slice(&ask.body).map_err(|error| HttpError::bad(format!("Request decode failed: {error}")))?
+    };
+    if !api.settings.server && !api.settings.serf_only {
         return Err(HttpError::new(500, "keyring operations must run against a server node"));
     }
-    let list = operation == KeyOperation::List;
-    let answers = api.local.keyring(operation).await?;
+    let operation = match ask.method.as_str() {
+        "GET" => "list",
+        "POST" => "install",
+        "PUT" => "use",
+        _ => "remove",
+    };
+    let request = KeyringRequest {
+        operation: operation.to_owned(),
+        key: body.key,
+        datacenter: api.settings.datacenter.clone(),
+        relay_factor,
+        local_only,
+        options: QueryOptions { token: ask.token.clone(), ..QueryOptions::default() },
+        ..KeyringRequest::default()
+    };
+    let answers = if api.settings.serf_only {
+        vec![api.local.keyring(request).await]
+    } else {
+        let reply: KeyringReply = api.rpc.call("Internal.KeyringOperation", &request).await?;
+        reply.responses.unwrap_or_default()
+    };
     if let Some(text) = failures(&answers) {
         return Err(HttpError::new(500, text));
     }
@@ -48,7 +67,7 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
 }
 
 /// What went wrong in the pools, in Consul's words.
-fn failures(answers: &[KeyringAnswer]) -> Option<String> {
+fn failures(answers: &[KeyringResponse]) -> Option<String> {
     let mut lines = Vec::new();
     for answer in answers.iter().filter(|answer| !answer.error.is_empty()) {
         let pool = if answer.wan { "WAN".to_owned() } else { format!("{} (LAN)", answer.datacenter) };
@@ -66,9 +85,9 @@ mod tests {
 
     #[test]
     fn every_failure_is_listed() {
-        let fine = KeyringAnswer::default();
+        let fine = KeyringResponse::default();
         assert_eq!(failures(std::slice::from_ref(&fine)), None);
-        let bad = KeyringAnswer {
+        let bad = KeyringResponse {
             datacenter: "dc1".into(),
             error: "1/2 nodes reported failure".into(),
             messages: Some([("n2".to_owned(), "no".to_owned())].into()),

@@ -26,6 +26,7 @@ use super::{
 /// Hands a request to its handler.
 pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
     use agent_core::checks::Health::{Critical, Passing, Warning};
+    // The largest ones on the heap: everybody who waits here would take their room.
     match endpoint {
         Endpoint::Root => Ok(Reply::text(200, "Consul Agent")),
         Endpoint::AgentCheckDeregister => checks::deregister(api, ask).await,
@@ -54,7 +55,7 @@ pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
         Endpoint::CatalogNode => catalog::node(api, ask).await,
         Endpoint::CatalogNodeServices => catalog::node_services(api, ask).await,
         Endpoint::CatalogNodes => catalog::nodes(api, ask).await,
-        Endpoint::CatalogRegister => catalog::register(api, ask).await,
+        Endpoint::CatalogRegister => Box::pin(catalog::register(api, ask)).await,
         Endpoint::CatalogService => catalog::service(api, ask).await,
         Endpoint::CatalogServices => catalog::services(api, ask).await,
         Endpoint::CoordinateDatacenters => coordinate::datacenters(api).await,
@@ -71,8 +72,8 @@ pub(super) async fn call(api: &Api, endpoint: Endpoint, ask: &Ask) -> Result {
         Endpoint::Keyring => keyring::call(api, ask).await,
         Endpoint::AutopilotConfiguration => operator::autopilot_configuration(api, ask).await,
         Endpoint::AutopilotHealth => operator::autopilot_health(api, ask).await,
-        Endpoint::Queries => query::all(api, ask).await,
-        Endpoint::Query => query::one(api, ask).await,
+        Endpoint::Queries => Box::pin(query::all(api, ask)).await,
+        Endpoint::Query => Box::pin(query::one(api, ask)).await,
         Endpoint::RaftConfiguration => operator::raft_configuration(api, ask).await,
         Endpoint::RaftPeer => operator::raft_peer(api, ask).await,
         Endpoint::Snapshot => snapshot::call(api, ask).await,

@@ -82,9 +82,9 @@ pub(super) async fn deregister(call: Call<'_>) -> Answer {
     call.write(prepare, |_| Empty {}).await
 }
 
-/// Only the own datacenter: there is no WAN pool yet.
+/// All that the WAN pool knows, the nearest first.
 pub(super) fn list_datacenters(call: Call<'_>) -> Answer {
-    call.done(&[&call.shared.config.datacenter])
+    call.done(&call.shared.config.router.datacenters())
 }
 
 pub(super) async fn list_nodes(call: Call<'_>) -> Answer {

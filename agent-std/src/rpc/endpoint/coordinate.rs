@@ -54,8 +54,7 @@ pub(super) async fn node(call: Call<'_>) -> Answer {
     .await
 }
 
-/// The own datacenter, without coordinates: those would come from a WAN pool.
+/// The servers of the WAN pool whose place is known.
 pub(super) fn list_datacenters(call: Call<'_>) -> Answer {
-    let datacenter = call.shared.config.datacenter.clone();
-    call.done(&[DatacenterCoordinates { datacenter, area_id: "wan".into(), coordinates: Some(vec![]) }])
+    call.done(&call.shared.config.router.places())
 }

@@ -5,6 +5,7 @@ mod catalog;
 mod coordinate;
 mod health;
 mod internal;
+mod keyring;
 mod kv;
 mod operator;
 mod query;
@@ -81,6 +82,7 @@ pub(super) async fn dispatch(shared: &Arc<Shared>, method: &str, args: &[u8]) ->
         "Internal.NodeDump" => internal::node_dump(call).await,
         "Internal.ServiceDump" => internal::service_dump(call).await,
         "Internal.EventFire" => internal::event_fire(call).await,
+        "Internal.KeyringOperation" => keyring::operation(call).await,
         "PreparedQuery.Apply" => query::apply(call).await,
         "PreparedQuery.Get" => query::get(call).await,
         "PreparedQuery.List" => query::list(call).await,
@@ -158,6 +160,15 @@ impl<'a> Call<'a> {
         interests: impl Fn(&A) -> Vec<Interest> + Sync,
         query: impl Fn(&Look<'_>, &A) -> Result<(u64, R), CallError> + Sync,
     ) -> Answer {
+        // Thousands may wait here: on the heap each takes the room of its own method, not of the largest of all.
+        Box::pin(self.read_or_forward(interests, query)).await
+    }
+
+    async fn read_or_forward<A: ReadArgs, R: Reply>(
+        self,
+        interests: impl Fn(&A) -> Vec<Interest> + Sync,
+        query: impl Fn(&Look<'_>, &A) -> Result<(u64, R), CallError> + Sync,
+    ) -> Answer {
         let args: &A = &self.decode()?;
         let options = args.options();
         let filter = match (options.filter.as_str(), R::SHAPE) {
@@ -188,7 +199,7 @@ impl<'a> Call<'a> {
         query: impl Fn(&Look<'_>) -> Result<(u64, R), CallError> + Sync,
     ) -> Result<(u64, R), CallError> {
         let store = &self.shared.config.store;
-        let blocking = options.min_query_index > 0;
+        let mut blocking = options.min_query_index > 0;
         let deadline = Instant::now() + block_time(options);
         let restored = store.state().restored_index();
         loop {
@@ -204,9 +215,11 @@ impl<'a> Call<'a> {
             let Some(mut watch) = watch.filter(|_| index <= options.min_query_index && !replaced) else {
                 return Ok((index, result));
             };
+            // Made anew when the wait is over: kept, it would be held once per waiting client.
+            drop(result);
             tokio::select! {
                 () = watch.changed() => {}
-                () = tokio::time::sleep_until(deadline) => return Ok((index, result)),
+                () = tokio::time::sleep_until(deadline) => blocking = false,
             }
         }
     }
@@ -223,6 +236,14 @@ impl<'a> Call<'a> {
 
     /// A write: `prepare` checks the request and makes a command of it, on the leader; `finish` makes the reply.
     async fn write<A: WriteArgs, R: Serialize>(
+        self,
+        prepare: impl Fn(&A) -> Result<Command, CallError> + Sync,
+        finish: impl Fn(Outcome) -> R + Sync,
+    ) -> Answer {
+        Box::pin(self.write_or_forward(prepare, finish)).await
+    }
+
+    async fn write_or_forward<A: WriteArgs, R: Serialize>(
         self,
         prepare: impl Fn(&A) -> Result<Command, CallError> + Sync,
         finish: impl Fn(Outcome) -> R + Sync,

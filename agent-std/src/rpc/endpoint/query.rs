@@ -1,5 +1,5 @@
 //! `PreparedQuery` (http spec §9). Anybody may also send a query along instead of storing it: our devices' look-up (rpc
-//! spec §9). Other datacenters are not asked yet: a query that finds nothing here answers with nothing.
+//! spec §9). A stored query that finds nothing here asks other datacenters, as far as it says so.
 
 use rand::seq::SliceRandom as _;
 
@@ -126,9 +126,52 @@ pub(super) async fn execute(call: Call<'_>) -> Answer {
             node => QuerySource { node: node.to_owned(), ..args.source.clone() },
         };
         let look = Look { state: &state, shared: call.shared, token };
-        reply(&found(&call, &look, &query, args.limit, &near))
+        let mut found = found(&call, &look, &query, args.limit, &near);
+        if found.nodes.as_ref().is_none_or(|nodes| nodes.is_empty()) {
+            fail_over(&call, &query, args, &mut found).await;
+        }
+        reply(&found)
     };
     call.shared.answer(&args.datacenter, freshness, call.method, call.args, local).await
+}
+
+/// Asks other datacenters, one after the other, until one has something: first the nearest, then those that the query
+/// names. One that does not answer is passed over.
+async fn fail_over(call: &Call<'_>, query: &PreparedQuery, args: &QueryExecuteRequest, result: &mut QueryExecuteReply) {
+    let QueryFailover { nearest_n, datacenters } = &query.service.failover;
+    let known = call.shared.config.router.others();
+    let nearest = known.iter().take(usize::try_from(*nearest_n).unwrap_or(0));
+    let named = datacenters.iter().flatten().filter(|name| known.contains(name));
+    let mut asked: Vec<&String> = Vec::new();
+    for datacenter in nearest.chain(named) {
+        if asked.contains(&datacenter) {
+            continue;
+        }
+        asked.push(datacenter);
+        let request = QueryExecuteRemoteRequest {
+            datacenter: datacenter.clone(),
+            query: query.clone(),
+            limit: args.limit,
+            options: args.options.clone(),
+            ..QueryExecuteRemoteRequest::default()
+        };
+        let reply = async {
+            let reply =
+                call.shared.forward(datacenter, "PreparedQuery.ExecuteRemote", &codec::to_vec(&request)?).await?;
+            Ok::<QueryExecuteReply, RpcError>(codec::from_slice(&reply)?)
+        };
+        match reply.await {
+            Ok(reply) => *result = reply,
+            Err(error) => log::warn!(
+                "Failed querying for service in datacenter: service={} datacenter={datacenter} error=\"{error}\"",
+                query.service.service
+            ),
+        }
+        result.failovers = asked.len() as i64;
+        if result.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty()) {
+            return;
+        }
+    }
 }
 
 pub(super) async fn execute_remote(call: Call<'_>) -> Answer {
