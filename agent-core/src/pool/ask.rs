@@ -73,7 +73,7 @@ impl Pool<'_> {
         self.query_clock.tick();
         let hash = members::hash(query.id, name.as_bytes());
         self.queries_seen.is_new(self.query_clock.time(), query.ltime, hash);
-        self.pass_on(Queue::Query, |w| query.emit(w));
+        self.pass_on(Queue::Query, &|w| query.emit(w));
         self.answer_query(&query);
         Ok(ticket)
     }

@@ -532,16 +532,16 @@ impl Wanted {
                 let has_room = !members.is_full() || self.header.join;
                 let drawn = self.lot == 0 && node.state == NodeState::Alive;
                 if known || server || (has_room && self.staged < stage.len() / 2) {
-                    self.stage(stage, NODE, |w| node.emit(w));
+                    self.stage(stage, NODE, &|w| node.emit(w));
                 } else if members.is_full() && drawn {
                     self.lot = u32::MAX;
-                    self.stage(stage, SAMPLE, |w| node.emit(w));
+                    self.stage(stage, SAMPLE, &|w| node.emit(w));
                 } else {
                     self.skipped = self.skipped.saturating_add(1);
                 }
                 self.lot = self.lot.saturating_sub(1);
             }
-            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, |w| {
+            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, &|w| {
                 w.uint(member);
                 w.uint(event);
                 w.uint(query);
@@ -549,7 +549,7 @@ impl Wanted {
             // Intents about members that are neither here nor staged would only fill the stage.
             Part::Left(node) => {
                 if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
-                    self.stage(stage, LEFT, |w| w.octets(node.as_bytes()));
+                    self.stage(stage, LEFT, &|w| w.octets(node.as_bytes()));
                 }
             }
             Part::Status { node, ltime } => {
@@ -562,17 +562,17 @@ impl Wanted {
                     None => is_staged(&stage[..self.staged], node),
                 };
                 if wanted {
-                    self.stage(stage, STATUS, |w| {
+                    self.stage(stage, STATUS, &|w| {
                         w.text(node);
                         w.uint(ltime);
                     });
                 }
             }
-            Part::Events(slot) => self.stage(stage, EVENTS, |w| w.octets(slot)),
+            Part::Events(slot) => self.stage(stage, EVENTS, &|w| w.octets(slot)),
         }
     }
 
-    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: impl FnOnce(&mut Writer<'_>)) {
+    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: &dyn Fn(&mut Writer<'_>)) {
         let room = stage.get_mut(self.staged + STAGE_HEAD..).unwrap_or(&mut []);
         let mut writer = Writer::new(room);
         emit(&mut writer);

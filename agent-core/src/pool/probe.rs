@@ -149,7 +149,7 @@ impl Pool<'_> {
         // A name cannot change while its slot is in use, and a target forgotten in the round ends it below.
         let mut asked = [MemberId::SELF; 8];
         for place in 0..usize::from(self.config.timing.indirect_checks).min(asked.len()) {
-            let chosen = self.members.random(&mut self.rng, |id, slot| {
+            let chosen = self.members.random(&mut self.rng, &mut |id, slot| {
                 id != round.target && slot.state == State::Alive && !asked.contains(&id)
             });
             let Some(helper) = chosen else { break };
@@ -160,7 +160,7 @@ impl Pool<'_> {
             let (seq, address) = (round.seq, target.address());
             let mut name = [0; crate::wire::gossip::MAX_NAME];
             let node = copy_name(self.members.name(round.target), &mut name);
-            self.send_written(to, true, |w| {
+            self.send_written(to, true, &|w| {
                 IndirectPing { node, target: address, seq, nack, source, source_node }.emit(w);
             });
         }
