@@ -216,6 +216,15 @@ impl Agent {
         self.process.signal(Signal::CONT)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn check_ended(&mut self) -> Result<bool> {
+        Ok(self.process.check_running().is_err())
+    }
+
     /// Runs one of its program's own commands against it, for example `"keyring"` with `["-list"]`; gives what it prints.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub use memory::{REQUEST_MIN, Regions};
 #[doc(hidden)]
 pub use memory::{at_least, given};
 pub use names::{LookUpSlot, QuerySlot};
-pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target};
+pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target, Trouble};
 pub use streams::ConnectionSlot;
 
 use crate::{
@@ -280,8 +280,8 @@ impl<'m> Agent<'m> {
             Command::UserEvent { name, payload, coalesce } => {
                 return self.with_pool(now, |pool| pool.user_event(now, name, payload, coalesce));
             }
-            Command::Query { name, payload, ack } => {
-                return self.with_pool(now, |pool| pool.query(now, name, payload, ack));
+            Command::Query { name, payload, ack, relay_factor } => {
+                return self.with_pool(now, |pool| pool.query(now, name, payload, ack, relay_factor));
             }
             Command::Register(def) => self.local.register(now, rng, def),
             Command::Deregister { id } => self.local.deregister(id),

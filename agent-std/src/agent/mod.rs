@@ -12,6 +12,7 @@ mod keyring;
 mod local;
 mod logging;
 mod members;
+mod recovery;
 mod server;
 mod snapshot;
 mod tags;
