@@ -15,7 +15,7 @@ use agent_core::{
 };
 use tokio::sync::{Notify, broadcast::error::RecvError, watch};
 
-use super::{join_once, wan::Wan};
+use super::{join, wan::Wan};
 use crate::{
     config::Config,
     definition::{Check, CheckKind, Service},
@@ -324,8 +324,8 @@ impl LocalAgent for Local {
     fn join(&self, address: String, wan: bool) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
             let joined = match (wan, &self.wan) {
-                (false, _) => join_once(&self.handle, &address).await,
-                (true, Some(wan)) => join_once(wan.handle(), &address).await,
+                (false, _) => join::once(&self.handle, &address).await,
+                (true, Some(wan)) => join::once(wan.handle(), &address).await,
                 (true, None) if self.config.server => {
                     let text = "the WAN pool is off: ports.serf_wan switches it on";
                     return Err(LocalError::Failed(text.to_owned()));
