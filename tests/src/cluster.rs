@@ -179,6 +179,15 @@ impl Agent {
         self.process.wait(LEAVE)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs after [`START`].
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        self.process.wait(START)
+    }
+
     /// Sends SIGTERM and waits for its end; a client leaves gracefully.
     ///
     /// # Errors

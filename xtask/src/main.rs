@@ -28,10 +28,7 @@ Usage: cargo xtask <task>
   size             flash and RAM of every board, one line each; fails over the limit
   sim [--seeds N] [--first SEED] [--nodes N]
                    simulate clusters with N seeds (default 20), starting with SEED (default 1)
-  sim --raft [--seeds N] [--seed SEED]
-                   simulate servers: raft, log, store and clients, with faults of disks, networks and clocks; N seeds
-                   (default 1000) from SEED (default 1); --seed alone replays one
-  bench [--quick] [start] [idle] [kv] [watch] [catalog] [failover]
+  bench [--quick] [start] [idle] [kv]
                    measure the core alone, and the agent beside the real Consul in one run
   fuzz MINUTES     look for inputs that agent-core does not survive; needs a nightly compiler and cargo-fuzz
   peers            install the real Consul and Serf agents that the tests use; prints their folder

@@ -1,6 +1,9 @@
 //! Checks that only the host can run: scripts on a server, closures on a device.
 
-use super::{Health, schedule::finish};
+use super::{
+    Health,
+    schedule::{Output, finish},
+};
 use crate::{
     local::{Judge, Local},
     rand::Rng,
@@ -15,7 +18,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 pub(crate) fn report(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, health: Health, output: &str) {
     match local.live_check(index).map(|slot| slot.judge) {
         Some(Judge::Host) => {
-            finish(now, rng, local, index, health, |local| local.write_output(index, &[output]));
+            finish(now, rng, local, index, health, Output::Parts(&[output]));
         }
         // Maintenance and the like: the owner's word is final, nothing is counted or scheduled.
         Some(Judge::Static) => {
@@ -31,7 +34,7 @@ pub(super) fn overrun(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index:
     let Some(timeout) = local.live_check(index).map(|slot| slot.timeout()) else { return };
     let text = span(timeout);
     let parts = ["Timed out (", text.as_str(), ") running check"];
-    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Critical, Output::Parts(&parts));
 }
 
 /// `span` as Go prints durations: `500ms`, `1s`, `1m30s`.

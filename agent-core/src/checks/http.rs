@@ -3,7 +3,11 @@
 //! 2xx is passing, 429 warning, anything else critical. Redirects are not followed (a real agent does): 3xx is critical.
 //! The output is put together beside the current one while the response arrives; once it is full the rest is not read.
 
-use super::{Health, schedule::finish, tcp};
+use super::{
+    Health,
+    schedule::{Output, finish},
+    tcp,
+};
 use crate::{
     agent::Target,
     local::{HttpJob, Job, Local},
@@ -278,7 +282,7 @@ pub(crate) fn on_data(
             true
         }
         (Ok(done), Some(health)) if done || full => {
-            finish(now, rng, local, index, health, |local| local.scratch_commit(index));
+            finish(now, rng, local, index, health, Output::Scratch);
             true
         }
         (Ok(_), _) => false,
@@ -295,7 +299,7 @@ pub(crate) fn on_end(
     opened: bool,
 ) {
     match response.verdict() {
-        Some(health) => finish(now, rng, local, index, health, |local| local.scratch_commit(index)),
+        Some(health) => finish(now, rng, local, index, health, Output::Scratch),
         None if opened => failed(now, rng, local, index, "EOF"),
         None => {
             let (_, url) = names_of(local, index);
@@ -324,7 +328,7 @@ fn failed(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, why:
         verb.push(&[if nth == 0 { octet.to_ascii_uppercase() } else { octet.to_ascii_lowercase() }]);
     }
     let parts = [verb.as_str(), " \"", url.as_str(), "\": ", why];
-    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Critical, Output::Parts(&parts));
 }
 
 fn names_of(local: &Local<'_>, index: usize) -> (Text<16>, Name) {

@@ -2,7 +2,10 @@
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-use super::{Health, schedule::finish};
+use super::{
+    Health,
+    schedule::{Output, finish},
+};
 use crate::{
     agent::Target,
     local::{Job, Local},
@@ -40,7 +43,7 @@ pub(super) fn named(host: &str, port: u16) -> Option<Target<'_>> {
 pub(crate) fn on_open(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize) {
     let name = name_of(local, index);
     let parts = ["TCP connect ", name.as_str(), ": Success"];
-    finish(now, rng, local, index, Health::Passing, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Passing, Output::Parts(&parts));
 }
 
 /// The connection of the check in slot `index` did not come about.
@@ -56,7 +59,7 @@ pub(super) fn overrun(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index:
 fn failed(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, why: &str) {
     let name = name_of(local, index);
     let parts = ["dial tcp ", name.as_str(), ": ", why];
-    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Critical, Output::Parts(&parts));
 }
 
 fn name_of(local: &Local<'_>, index: usize) -> Name {

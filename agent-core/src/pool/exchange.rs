@@ -521,21 +521,27 @@ impl Wanted {
                 self.versions.add(node.vsn, node.state == NodeState::Alive);
                 self.others |= node.name != config.name;
                 self.inadmissible |= node.state != NodeState::Left && !config.admits(node.name, node.meta);
-                let known = members.find(node.name).is_some();
+                let known = members.find(node.name);
+                // Most of a state is known already; it would fill the stage, and the commit would ignore it.
+                if known.is_some_and(|id| !members.is_news(id, &node)) {
+                    self.lot = self.lot.saturating_sub(1);
+                    return;
+                }
+                let known = known.is_some();
                 let server = node_is_server(&node);
                 let has_room = !members.is_full() || self.header.join;
                 let drawn = self.lot == 0 && node.state == NodeState::Alive;
                 if known || server || (has_room && self.staged < stage.len() / 2) {
-                    self.stage(stage, NODE, |w| node.emit(w));
+                    self.stage(stage, NODE, &|w| node.emit(w));
                 } else if members.is_full() && drawn {
                     self.lot = u32::MAX;
-                    self.stage(stage, SAMPLE, |w| node.emit(w));
+                    self.stage(stage, SAMPLE, &|w| node.emit(w));
                 } else {
                     self.skipped = self.skipped.saturating_add(1);
                 }
                 self.lot = self.lot.saturating_sub(1);
             }
-            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, |w| {
+            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, &|w| {
                 w.uint(member);
                 w.uint(event);
                 w.uint(query);
@@ -543,22 +549,30 @@ impl Wanted {
             // Intents about members that are neither here nor staged would only fill the stage.
             Part::Left(node) => {
                 if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
-                    self.stage(stage, LEFT, |w| w.octets(node.as_bytes()));
+                    self.stage(stage, LEFT, &|w| w.octets(node.as_bytes()));
                 }
             }
             Part::Status { node, ltime } => {
-                if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
-                    self.stage(stage, STATUS, |w| {
+                // Intents that are old, or about members that are neither here nor staged, would only fill the stage.
+                let wanted = match members.find(node) {
+                    Some(id) => {
+                        let known = members.get(id).status_ltime;
+                        ltime > known || (ltime == known && is_staged_left(&stage[..self.staged], node))
+                    }
+                    None => is_staged(&stage[..self.staged], node),
+                };
+                if wanted {
+                    self.stage(stage, STATUS, &|w| {
                         w.text(node);
                         w.uint(ltime);
                     });
                 }
             }
-            Part::Events(slot) => self.stage(stage, EVENTS, |w| w.octets(slot)),
+            Part::Events(slot) => self.stage(stage, EVENTS, &|w| w.octets(slot)),
         }
     }
 
-    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: impl FnOnce(&mut Writer<'_>)) {
+    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: &dyn Fn(&mut Writer<'_>)) {
         let room = stage.get_mut(self.staged + STAGE_HEAD..).unwrap_or(&mut []);
         let mut writer = Writer::new(room);
         emit(&mut writer);

@@ -133,7 +133,7 @@ impl Pool<'_> {
         let own = self.members.get_mut(MemberId::SELF);
         own.status_ltime = intent.ltime;
         own.set_status(MemberStatus::Leaving);
-        self.pass_on(Queue::Intent, |w| intent.emit_leave(w));
+        self.pass_on(Queue::Intent, &|w| intent.emit_leave(w));
         self.leave = Leave::Intent { ticket, until: now + BROADCAST_TIMEOUT };
         self.members.touch();
         self.on_leave_time(now);
@@ -200,7 +200,7 @@ impl Pool<'_> {
             crate::membership::members::hash(crate::membership::members::hash(0x65_76, name.as_bytes()), payload);
         self.events_seen.is_new(self.event_clock.time(), event.ltime, hash);
         self.keep_event(&event);
-        self.pass_on(Queue::Event, |w| event.emit(w));
+        self.pass_on(Queue::Event, &|w| event.emit(w));
         Ok(self.finished(Outcome::Ok))
     }
 
@@ -409,7 +409,7 @@ impl Pool<'_> {
             let own = self.members.get(MemberId::SELF).incarnation;
             let (name, limit) = (self.config.name, now + BROADCAST_TIMEOUT);
             let claim = Claim { node: name, incarnation: own, from: name };
-            self.broadcast(Queue::Member, MemberId::SELF, |w| claim.emit(w, DEAD));
+            self.broadcast(Queue::Member, MemberId::SELF, &|w| claim.emit(w, DEAD));
             self.leave = Leave::Dead { ticket, until: limit };
             self.members.touch();
         }
@@ -420,8 +420,8 @@ impl Pool<'_> {
             let alive = |slot: &crate::membership::MemberSlot| slot.state == State::Alive;
             let told = self
                 .members
-                .random(&mut self.rng, |_, slot| alive(slot) && slot.is_server())
-                .or_else(|| self.members.random(&mut self.rng, |_, slot| alive(slot)));
+                .random(&mut self.rng, &mut |_, slot| alive(slot) && slot.is_server())
+                .or_else(|| self.members.random(&mut self.rng, &mut |_, slot| alive(slot)));
             self.leave = Leave::Telling { ticket, until };
             let address = told.map(|id| self.members.get(id).address());
             let dialled = address.is_some_and(|address| self.dial_exchange(now, address, Role::Leave, false, None));

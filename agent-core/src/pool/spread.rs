@@ -66,7 +66,7 @@ impl Pool<'_> {
                 let server = self.config.consul_rules && wanted && self.members.servers() > 0;
                 let other = self
                     .members
-                    .random(&mut self.rng, |_, slot| slot.state == State::Alive && (!server || slot.is_server()));
+                    .random(&mut self.rng, &mut |_, slot| slot.state == State::Alive && (!server || slot.is_server()));
                 if let Some(other) = other {
                     self.begin_push_pull(now, other);
                 }
@@ -112,7 +112,7 @@ impl Pool<'_> {
         // each other what there is, and of devices what these say.
         let to_server = (self.members.is_full() || self.is_server()) && self.members.servers() > 0;
         for place in 0..usize::from(self.config.timing.gossip_nodes).min(chosen.len()) {
-            let other = self.members.random(&mut self.rng, |id, slot| {
+            let other = self.members.random(&mut self.rng, &mut |id, slot| {
                 let listens = match slot.state {
                     State::Alive | State::Suspect => true,
                     State::Dead => now.saturating_since(slot.changed) <= to_the_dead,
@@ -163,7 +163,7 @@ impl Pool<'_> {
         if count == 0 || self.is_leaving() || self.rng.below(alive) >= count {
             return;
         }
-        if let Some(other) = self.members.random(&mut self.rng, |_, slot| failed(slot)) {
+        if let Some(other) = self.members.random(&mut self.rng, &mut |_, slot| failed(slot)) {
             let address = self.members.get(other).address();
             self.begin_reconnect(now, address);
         }

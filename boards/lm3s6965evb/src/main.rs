@@ -206,6 +206,8 @@ impl Host for Thermometer {
             Event::User { name, .. } => log!(info, "event {=str}", *name),
             Event::Answer { from, .. } => log!(info, "answer from {=str}", *from),
             Event::Keys => log!(info, "gossip keys changed"),
+            // The core has logged it.
+            Event::Trouble(_) => {}
             Event::Local => {}
         }
     }
