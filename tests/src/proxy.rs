@@ -105,7 +105,7 @@ impl Proxy {
     /// Cuts the network in two: `side`, and the others.
     pub fn part(&self, side: &[u8]) {
         let apart = |from: u8, to: u8| side.contains(&from) != side.contains(&to);
-        self.cut(|from, to| apart(from, to));
+        self.cut(apart);
     }
 
     /// Cuts one direction only: nobody hears `host`, which hears everybody.

@@ -28,6 +28,11 @@ fn lictor_servers_lose_nothing_with_their_leader() {
 }
 
 #[test]
+fn the_real_command_line_works_through_a_consul_leaders_death() {
+    cli::works_through_a_leaders_death(Kind::Consul).unwrap();
+}
+
+#[test]
 fn the_real_command_line_works_through_a_lictor_leaders_death() {
     cli::works_through_a_leaders_death(Kind::Lictor).unwrap();
 }

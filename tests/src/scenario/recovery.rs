@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Result,
@@ -92,12 +92,18 @@ pub fn one_of_three_is_left(way: Way) -> Result<()> {
     // A new server takes a lost one's place.
     let join = json!({ "retry_join": [network.address(survivor.host).to_string()] });
     let mut fresh = Agent::start(network, 4, Kind::Lictor, Role::Server(3), &join)?;
+    let servers = wait::until("the new server in the configuration", SETTLE, || {
+        let now = survivor.http.get("/v1/operator/raft/configuration")?;
+        wait::check(list(&now["Servers"]).len() == 2, || now.to_string()).map(|()| now)
+    })?;
+    // It has to be healthy for 10 s first.
+    let voters = |now: &Value| list(&now["Servers"]).iter().filter(|server| server["Voter"] == true).count();
+    wait::check(voters(&servers) == 1, || servers.to_string())?;
     fresh.ready()?;
     wait::until("everything at the new server", SETTLE, || holds(&fresh, "stale"))?;
     wait::until("the new server's vote", SETTLE, || {
         let now = survivor.http.get("/v1/operator/raft/configuration")?;
-        let voters = list(&now["Servers"]).iter().filter(|server| server["Voter"] == true).count();
-        wait::check(voters == 2, || now.to_string())
+        wait::check(voters(&now) == 2, || now.to_string())
     })?;
     // What was recovered lasts.
     survivor.kill()?;
