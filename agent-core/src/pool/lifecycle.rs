@@ -49,6 +49,8 @@ pub(super) struct Joins {
     /// The seed to try next while we know nobody, and when.
     seed: usize,
     seed_at: Instant,
+    /// In this round over the seeds we have answered ourselves, and nobody else has.
+    only_us: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub(super) struct Join {
     addresses: Vec<SocketAddr, ADDRESSES>,
     contacted: u16,
     refused: bool,
+    /// We answered ourselves.
+    only_us: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +83,7 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { seed: 0, seed_at: now }
+        Joins { seed: 0, seed_at: now, only_us: false }
     }
 }
 
@@ -248,6 +252,7 @@ impl Pool<'_> {
             addresses: Vec::new(),
             contacted: 0,
             refused: false,
+            only_us: false,
         };
         if let Ok(ip) = host.parse::<IpAddr>() {
             join.step = Step::Dial;
@@ -287,15 +292,21 @@ impl Pool<'_> {
     fn end_join(&mut self, now: Instant) {
         let Some(join) = self.queues.joins.pop_front() else { return };
         self.mail.free(join.host);
+        self.join.only_us |= join.only_us;
         if join.contacted > 0 {
+            self.join.only_us = false;
             self.announce_join();
         } else if !join.asked {
             // Seeds are tried in turn without a pause; after the last one there is a pause.
             self.pass_seed();
             self.join.seed_at = if self.join.seed == 0 { now + self.config.retry_join } else { now };
         }
+        if (join.asked || self.join.seed == 0) && core::mem::take(&mut self.join.only_us) {
+            warn!("joining reached nobody but this agent itself: give the address of another member");
+        }
         if join.asked {
             let outcome = match join.contacted {
+                0 if join.only_us => Outcome::Joined(0),
                 0 if join.refused => Outcome::Failed("refused: other datacenter, segment or protocol version"),
                 0 => Outcome::Failed("no answer from another member"),
                 contacted => Outcome::Joined(contacted),
@@ -308,6 +319,7 @@ impl Pool<'_> {
         if let Some(join) = self.queues.joins.front_mut().filter(|join| join.ticket == ticket) {
             join.contacted += u16::from(end == JoinEnd::Merged);
             join.refused |= end == JoinEnd::Refused;
+            join.only_us |= end == JoinEnd::OnlyUs;
             join.step = Step::Dial;
             self.go_on_joining(now);
         }

@@ -2,6 +2,7 @@
 //! that the scenario is right, with ours that we are.
 
 pub mod federation;
+pub mod heal;
 pub mod join;
 pub mod keys;
 pub mod kill;
