@@ -1,6 +1,7 @@
 //! Real agents of all versions, ours and emulated boards in one pool.
 
 use agent_tests::scenario::{
+    heal,
     mixed::{Crowd, Pool},
     mixed_consul::Cluster,
 };
@@ -31,4 +32,14 @@ fn all_kinds_in_a_consul_cluster() {
     cluster.rotates_keys().unwrap();
     cluster.churns().unwrap();
     cluster.note_stacks().unwrap();
+}
+
+#[test]
+fn an_agent_that_joins_only_itself_says_so() {
+    heal::warns_of_itself().unwrap();
+}
+
+#[test]
+fn a_failed_real_member_is_found_again() {
+    heal::reconnects().unwrap();
 }

@@ -179,7 +179,7 @@ pub enum Trouble<'a> {
 pub enum Outcome {
     /// Done.
     Ok,
-    /// A join: this many members answered (ours counts as none).
+    /// A join: this many members answered. None: only we ourselves did, which is no error for who asked for it.
     Joined(u16),
     /// It did not work; the text says why.
     Failed(&'static str),

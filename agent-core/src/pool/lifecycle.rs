@@ -52,6 +52,8 @@ pub(super) struct Joins {
     seed_at: Instant,
     /// A server has heard of us from ourselves.
     pub met_server: bool,
+    /// In this round over the seeds we have answered ourselves, and nobody else has.
+    only_us: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(super) struct Join {
     addresses: Vec<SocketAddr, ADDRESSES>,
     contacted: u16,
     refused: bool,
+    /// We answered ourselves.
+    only_us: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,7 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { seed: 0, seed_at: now, met_server: false }
+        Joins { seed: 0, seed_at: now, met_server: false, only_us: false }
     }
 }
 
@@ -251,6 +255,7 @@ impl Pool<'_> {
             addresses: Vec::new(),
             contacted: 0,
             refused: false,
+            only_us: false,
         };
         if let Some(ip) = ip::parse(host) {
             join.step = Step::Dial;
@@ -290,7 +295,9 @@ impl Pool<'_> {
     fn end_join(&mut self, now: Instant) {
         let Some(join) = self.queues.joins.pop_front() else { return };
         self.mail.free(join.host);
+        self.join.only_us |= join.only_us;
         if join.contacted > 0 {
+            self.join.only_us = false;
             self.announce_join();
             // Joined through others, whose tables may be partial: let a server know at once.
             if !self.join.met_server && self.config.consul_rules {
@@ -301,8 +308,12 @@ impl Pool<'_> {
             self.pass_seed();
             self.join.seed_at = if self.join.seed == 0 { now + self.seed_pause() } else { now };
         }
+        if (join.asked || self.join.seed == 0) && core::mem::take(&mut self.join.only_us) {
+            warn!("joining reached nobody but this agent itself: give the address of another member");
+        }
         if join.asked {
             let outcome = match join.contacted {
+                0 if join.only_us => Outcome::Joined(0),
                 0 if join.refused => Outcome::Failed("refused: other datacenter, segment or protocol version"),
                 0 => Outcome::Failed("no answer from another member"),
                 contacted => Outcome::Joined(contacted),
@@ -315,6 +326,7 @@ impl Pool<'_> {
         if let Some(join) = self.queues.joins.front_mut().filter(|join| join.ticket == ticket) {
             join.contacted += u16::from(end == JoinEnd::Merged);
             join.refused |= end == JoinEnd::Refused;
+            join.only_us |= end == JoinEnd::OnlyUs;
             join.step = Step::Dial;
             self.go_on_joining(now);
         }

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod federation;
+pub mod heal;
 pub mod join;
 pub mod keys;
 pub mod kill;

@@ -569,7 +569,7 @@ fn joining_only_ourselves_is_no_join() {
     let mut world = World::new(1, |_, _| {});
     world.pools[0].join(world.now, "node-0", true).unwrap();
     world.run(Duration::from_secs(15));
-    assert!(world.log[0].1.contains("Failed"), "{:?}", world.log);
+    assert!(world.log[0].1.contains("finished Joined(0)"), "{:?}", world.log);
 }
 
 #[test]
