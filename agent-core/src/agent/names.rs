@@ -13,7 +13,7 @@ use crate::{
     pool::{MemberStatus, NOWHERE, Pool},
     rpc::Task,
     serf::filter::has,
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
     wire::rpc::{Instance as Record, Item, Method, request},
 };
 
@@ -119,7 +119,7 @@ impl<'m> Names<'m> {
     /// When the first waiting query gives up.
     pub(super) fn due(&self) -> Option<Instant> {
         let waiting = self.queries.iter().filter(|slot| matches!(slot.stage, Stage::Waiting | Stage::Blocked));
-        waiting.map(|slot| slot.deadline).min()
+        earliest(&mut waiting.map(|slot| slot.deadline))
     }
 
     /// The connection is free: queries that waited for that may ask.

@@ -211,3 +211,10 @@ pub enum Reason {
     /// A DNS look-up runs out.
     Dns,
 }
+
+impl Reason {
+    /// The earliest deadline, with its reason.
+    pub(crate) fn earliest(deadlines: &[Option<(Instant, Reason)>]) -> Option<(Instant, Reason)> {
+        deadlines.iter().flatten().min().copied()
+    }
+}

@@ -4,7 +4,7 @@ use super::{Event, Pool};
 use crate::{
     agent::{CommandError, Outcome, Ticket},
     membership::{broadcast::Queue, members, suspicion::log10_milli},
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
     wire::{
         msgpack::Writer,
         serf::{FLAG_ACK, Filters, MAX_QUERY, Query, QueryResponse},
@@ -106,7 +106,7 @@ impl Pool<'_> {
     }
 
     pub(super) fn query_deadline(&self) -> Option<Instant> {
-        self.queues.questions.iter().map(|question| question.until).min()
+        earliest(&mut self.queues.questions.iter().map(|question| question.until))
     }
 
     pub(super) fn on_query_time(&mut self, now: Instant) {

@@ -7,7 +7,7 @@ use super::{Pool, stats::count, transmit::Packet};
 use crate::{
     membership::members::{MemberId, State},
     serf::coordinate::{COORDINATES, median_of_three},
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
     wire::{
         coordinate::Coordinate,
         gossip::{Ack, Claim, IndirectPing},
@@ -50,13 +50,13 @@ impl Probe {
 
 impl Pool<'_> {
     pub(super) fn probe_deadline(&self) -> Option<Instant> {
-        let relays = self.relays.iter().filter(|slot| slot.used).map(|slot| slot.deadline).min();
+        let mut relays = self.relays.iter().filter(|slot| slot.used).map(|slot| slot.deadline);
         let round = match &self.probe.round {
             Some(_) => self.probe_due().map(|due| due.min(self.probe.round.map_or(due, |round| round.again))),
             // With nobody to probe there is nothing to wake up for.
             None => (self.members.len() > self.members.gone() + 1).then_some(self.probe.next),
         };
-        [relays, round].into_iter().flatten().min()
+        earliest(&mut [earliest(&mut relays), round].into_iter().flatten())
     }
 
     pub(super) fn on_probe_time(&mut self, now: Instant) {

@@ -9,7 +9,7 @@ use super::{Pool, exchange::Progress, lifecycle::JoinEnd, memory::NOWHERE, stats
 use crate::{
     agent::{Output, Owner, Purpose, StreamId, StreamInput, Target, Ticket},
     membership::members::MemberId,
-    time::Instant,
+    time::{Instant, earliest},
     wire::{
         crypt::{self, StreamSealer},
         envelope,
@@ -225,7 +225,7 @@ impl Pool<'_> {
 
     pub(super) fn stream_deadline(&self) -> Option<Instant> {
         let open = self.streams.iter().filter(|slot| slot.role != Role::Free && slot.wishes & WISH_CLOSE == 0);
-        open.map(|slot| slot.deadline).min()
+        earliest(&mut open.map(|slot| slot.deadline))
     }
 
     pub(super) fn next_stream_wish(&mut self) -> Option<Wish> {
