@@ -149,7 +149,7 @@ impl<H: Host> Pump<'_, '_, H> {
                 Step::Send(port, to, len) => self.send(port, to, len).await,
                 Step::Refuse(id) => {
                     self.link.count(|counters| counters.refused += 1);
-                    self.link.with(|agent| agent.handle_stream(now(), id, StreamInput::Failed));
+                    self.link.stream(id, StreamInput::Failed);
                 }
                 Step::Unresolved(ticket) => self.link.with(|agent| agent.handle_resolved(now(), ticket, &[])),
                 Step::Checked(id, health, output) => {

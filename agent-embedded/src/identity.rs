@@ -22,10 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use core::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use agent_core::{
     config::{Config, PoolConfig},
@@ -33,7 +30,7 @@ use agent_core::{
     time::Duration,
     wire::crypt::Key,
 };
-use heapless::{String, Vec};
+use heapless::{CapacityError, String, Vec, string::StringView};
 
 use crate::provision::Settings;
 
@@ -79,24 +76,30 @@ impl Error {
 
 impl core::error::Error for Error {}
 
+/// Appends two hexadecimal digits for every octet.
+fn push_hex(text: &mut StringView, octets: &[u8]) -> Result<(), CapacityError> {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).try_for_each(|digit| text.push(digit))
+}
+
 impl<'a> Identity<'a> {
     /// The identity of the board with `mac` and, on its own network, `address`.
     ///
     /// # Errors
     /// Settings that cannot work.
     pub fn new(settings: &'a Settings<'a>, mac: [u8; 6], address: Ipv4Addr) -> Result<Self, Error> {
-        let [a, b, c, d, e, f] = mac;
         let mut name = String::new();
         match settings.node_name {
-            "" => write!(name, "board-{d:02x}{e:02x}{f:02x}"),
-            given => name.write_str(given),
+            "" => name.push_str("board-").and_then(|()| push_hex(&mut name, &mac[3..])),
+            given => name.push_str(given),
         }
         .map_err(|_| Error::NameTooLong)?;
         let mut id = String::new();
         match settings.node_id {
             // A UUID of version 8: its content is the maker's choice. A MAC address is unique, so this is.
-            "" => write!(id, "6c696374-6f72-8000-8000-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}"),
-            given => id.write_str(given),
+            "" => id.push_str("6c696374-6f72-8000-8000-").and_then(|()| push_hex(&mut id, &mac)),
+            given => id.push_str(given),
         }
         .map_err(|_| Error::Id)?;
         if id.len() != id.capacity() {

@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 
 use agent_core::{
-    agent::{Agent, Command, CommandError, StreamId, Ticket},
+    agent::{Agent, Command, CommandError, StreamId, StreamInput, Ticket},
     time::Instant,
 };
 use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel, signal::Signal};
@@ -119,6 +119,13 @@ impl<'m> Link<'m> {
         let result = f(&mut self.agent.borrow_mut(), now());
         self.kick.signal(());
         result
+    }
+
+    /// Something happened on a stream; returns the octets taken. A function of its own, because it is called from many
+    /// places.
+    #[inline(never)]
+    pub(crate) fn stream(&self, id: StreamId, input: StreamInput<'_>) -> usize {
+        self.input(|agent, now| agent.handle_stream(now, id, input))
     }
 
     /// Like `input`, for the pump, which asks anyway.

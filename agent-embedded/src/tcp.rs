@@ -104,15 +104,15 @@ async fn dial(
         Either::Second(()) => return None,
     };
     if !is_open {
-        link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Failed));
+        link.stream(id, StreamInput::Failed);
         return None;
     }
     // A server tells the protocols on its port apart by the first octet; 0 is RPC without a multiplexer.
     if job.is_rpc && socket.write(&[0]).await.is_err() {
-        link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Failed));
+        link.stream(id, StreamInput::Failed);
         return None;
     }
-    link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Open));
+    link.stream(id, StreamInput::Open);
     Some(id)
 }
 
@@ -163,14 +163,14 @@ async fn exchange(link: &Link<'_>, slot: &Slot, socket: &mut TcpSocket<'_>, id: 
                 return fail(link, id);
             }
             told_eof = true;
-            link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Eof));
+            link.stream(id, StreamInput::Eof);
         }
         wait(slot, socket, told_eof).await;
     }
 }
 
 fn fail(link: &Link<'_>, id: StreamId) {
-    link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Failed));
+    link.stream(id, StreamInput::Failed);
 }
 
 /// Moves octets from the agent to the socket, as long as there are some and room for them.
@@ -195,7 +195,7 @@ async fn fill(link: &Link<'_>, slot: &Slot, socket: &mut TcpSocket<'_>, id: Stre
 /// Moves octets from the socket to the agent. What it does not take stays in the socket, which slows the other side.
 async fn take(link: &Link<'_>, slot: &Slot, socket: &mut TcpSocket<'_>, id: StreamId) -> bool {
     let taken = socket.read_with(|data| {
-        let len = link.input(|agent, now| agent.handle_stream(now, id, StreamInput::Data(data)));
+        let len = link.stream(id, StreamInput::Data(data));
         (len, len < data.len())
     });
     match taken.await {

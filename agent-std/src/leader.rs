@@ -4,6 +4,8 @@
 mod flap;
 mod health;
 
+pub use health::Stability;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub struct Client {
     agent: Agent,
     base: String,
+    address: SocketAddr,
 }
 
 /// An answer, whatever its status.
@@ -37,7 +38,12 @@ impl Client {
     /// The same, with a time of its own after which it waits no longer for an answer.
     pub fn with_limit(address: SocketAddr, limit: Duration) -> Self {
         let config = Agent::config_builder().timeout_global(Some(limit)).http_status_as_error(false).build();
-        Client { agent: config.into(), base: format!("http://{address}") }
+        Client { agent: config.into(), base: format!("http://{address}"), address }
+    }
+
+    /// The agent's HTTP port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `PUT path` with a body.

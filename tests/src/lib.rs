@@ -13,6 +13,7 @@
 //! peers     where the real agents' programs come from
 //! qemu      emulated boards
 //! ether     an Ethernet switch for them that loses, delays and cuts
+//! hostile   bytes that mean harm, and who throws them
 //! ports     loopback addresses and ports that nobody uses
 //! scenario  what an agent must do among real ones, whichever program it is
 //! sim       clusters of the core in virtual time
@@ -28,6 +29,7 @@ pub mod cluster;
 pub mod dns;
 pub mod doors;
 pub mod ether;
+pub mod hostile;
 pub mod http;
 pub mod peers;
 pub mod ports;

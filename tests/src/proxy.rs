@@ -105,7 +105,7 @@ impl Proxy {
     /// Cuts the network in two: `side`, and the others.
     pub fn part(&self, side: &[u8]) {
         let apart = |from: u8, to: u8| side.contains(&from) != side.contains(&to);
-        self.cut(|from, to| apart(from, to));
+        self.cut(apart);
     }
 
     /// Cuts one direction only: nobody hears `host`, which hears everybody.
@@ -119,16 +119,17 @@ impl Proxy {
     }
 
     fn cut(&self, apart: impl Fn(u8, u8) -> bool) {
-        let pairs = (1..=self.hosts).flat_map(|from| (1..=self.hosts).map(move |to| (from, to)));
+        let pairs = (0..=self.hosts).flat_map(|from| (1..=self.hosts).map(move |to| (from, to)));
         *self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner) =
             pairs.filter(|(from, to)| from != to && apart(*from, *to)).collect();
         self.shared.changed.notify_all();
     }
 }
 
-/// The host whose own address this is.
-fn host_of(network: Network, address: IpAddr) -> Option<u8> {
-    (1..BESIDE).find(|host| network.address(*host) == address)
+/// The host whose own address this is; 0: nobody's. Connections of gossip, which agents open without choosing an address,
+/// come from there. They are cut as if they came from the larger side.
+fn host_of(network: Network, address: IpAddr) -> u8 {
+    (1..BESIDE).find(|host| network.address(*host) == address).unwrap_or(0)
 }
 
 /// Passes on what comes to the second address of `to`.
@@ -137,11 +138,11 @@ fn datagrams(network: Network, to: u8, gossip: &[UdpSocket], shared: &Shared) {
     let target = SocketAddr::from((network.address(to), network.ports.serf_lan));
     while !shared.ended() {
         let Ok((octets, source)) = gossip[usize::from(to) - 1].recv_from(&mut buffer) else { continue };
-        let Some(from) = host_of(network, source.ip()) else { continue };
+        let from = host_of(network, source.ip());
         if shared.is_cut(from, to) {
             continue;
         }
-        if let Some(socket) = gossip.get(usize::from(from) - 1) {
+        if let Some(socket) = usize::from(from).checked_sub(1).and_then(|n| gossip.get(n)) {
             // Lost, as datagrams may be, while nobody listens.
             let _ = socket.send_to(&buffer[..octets], target);
         }
@@ -154,13 +155,14 @@ fn connections(network: Network, to: u8, listener: &TcpListener, shared: &Arc<Sh
         if shared.ended() {
             return;
         }
-        let (Some(from), Ok(address)) = (host_of(network, source.ip()), listener.local_addr()) else { continue };
+        let (from, Ok(address)) = (host_of(network, source.ip()), listener.local_addr()) else { continue };
         let shared = Arc::clone(shared);
         thread::spawn(move || {
             let target = SocketAddr::from((network.address(to), address.port()));
             if shared.wait(from, to)
                 && shared.wait(to, from)
-                && let Ok(onward) = connect(network.address(from + BESIDE), target)
+                && let Ok(onward) =
+                    connect(Some(from).filter(|from| *from > 0).map(|from| network.address(from + BESIDE)), target)
             {
                 carry(stream, onward, (from, to), &shared);
             }
@@ -169,9 +171,11 @@ fn connections(network: Network, to: u8, listener: &TcpListener, shared: &Arc<Sh
 }
 
 /// A connection to `target` whose other end is `from`.
-fn connect(from: IpAddr, target: SocketAddr) -> Result<TcpStream> {
+fn connect(from: Option<IpAddr>, target: SocketAddr) -> Result<TcpStream> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&socket, &SocketAddr::from((from, 0)))?;
+    if let Some(from) = from {
+        rustix::net::bind(&socket, &SocketAddr::from((from, 0)))?;
+    }
     rustix::net::connect(&socket, &target)?;
     Ok(TcpStream::from(socket))
 }

@@ -56,6 +56,19 @@ impl Forward {
     }
 }
 
+/// A button of the board; what each does is in the board's README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Button {
+    /// Leaves.
+    Select,
+    /// Fires the user event `button`.
+    Up,
+    /// Asks the query `button`.
+    Down,
+    /// Logs whom the board knows.
+    Left,
+}
+
 /// A running board. Dropping it stops its QEMU.
 pub struct Board {
     qemu: Child,
@@ -205,9 +218,16 @@ impl Board {
         self.control("system_reset", "{}");
     }
 
-    /// Presses the select button for half a second.
-    pub fn press_button(&self) {
-        self.control("send-key", r#"{"keys":[{"type":"qcode","data":"ctrl"}],"hold-time":500}"#);
+    /// Presses a button for half a second.
+    pub fn press(&self, button: Button) {
+        let key = match button {
+            Button::Select => "ctrl",
+            Button::Up => "up",
+            Button::Down => "down",
+            Button::Left => "left",
+        };
+        let keys = format!(r#"{{"keys":[{{"type":"qcode","data":"{key}"}}],"hold-time":500}}"#);
+        self.control("send-key", &keys);
     }
 
     /// Octets of RAM that statics leave to the stack.

@@ -1,6 +1,6 @@
 //! Real Serf agents: a pool with members and events, and no catalog.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -73,6 +73,17 @@ impl Serf {
         let row =
             list(&members["members"]).iter().find(|row| text(row, "name") == name && text(row, "status") == status);
         row.cloned().ok_or_else(|| format!("{} sees no {name} {status}, but {members}", self.name).into())
+    }
+
+    /// Its members and their status.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn table(&self) -> Result<BTreeMap<String, String>> {
+        let members: Value = serde_json::from_str(&self.call(&["members", "-format", "json"])?)?;
+        let rows = list(&members["members"]).iter();
+        Ok(rows.map(|row| (text(row, "name").to_owned(), text(row, "status").to_owned())).collect())
     }
 
     /// Ends it as a power cut would.

@@ -1,10 +1,7 @@
 //! A client among real agents. With the real Consul or Serf as subject the scenarios themselves are tested.
 
 use agent_tests::{
-    scenario::{
-        join, keys,
-        pool::{self, Subject},
-    },
+    scenario::{join, keys, member::Subject, pool},
     subject::Kind,
 };
 

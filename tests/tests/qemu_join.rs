@@ -13,12 +13,8 @@ use agent_tests::{
     dns::{self, Kind as Question, Record},
     http::{list, text},
     ports,
-    qemu::{Board, Forward, Network, firmware},
-    scenario::{
-        KEY, KEY_OCTETS,
-        join::in_good_standing,
-        pool::{self, Subject},
-    },
+    qemu::{Board, Button, Forward, Network, firmware},
+    scenario::{KEY, KEY_OCTETS, join::in_good_standing, member::Subject, pool},
     subject::Kind,
     wait,
 };
@@ -159,7 +155,7 @@ fn answers_questions(trio: &Trio) -> Result<()> {
 
 /// The button makes it leave: `left`, and gone from the catalog.
 fn leaves_on_the_button(trio: &Trio) -> Result<()> {
-    trio.board.press_button();
+    trio.board.press(Button::Select);
     trio.is(Status::Left)?;
     wait::until("the node's end in the catalog", RECONCILE + SETTLE, || {
         let nodes = trio.server.http.get("/v1/catalog/nodes")?;

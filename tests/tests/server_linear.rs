@@ -12,7 +12,7 @@ fn histories_of_keys_are_linearizable() {
     let seed = std::env::var("LICTOR_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
-    let rounds = repetitions(16, 1000 / KEYS as u32 + 1);
+    let rounds = repetitions(14, 1000 / KEYS as u32 + 1);
     let summary = linear::histories(Kind::Lictor, rounds, seed).unwrap();
     println!("{summary:?}");
     assert_eq!(summary.histories, rounds as usize * KEYS);

@@ -39,6 +39,9 @@ struct Board {
     ram: (u32, u32),
     /// Octets of RAM that statics and the deepest stack may fill.
     ram_limit: u32,
+    /// Sets of features whose sizes `agent-embedded/README.md` lists: what a row is called, and the features. The first is
+    /// what is built by default.
+    builds: &'static [(&'static str, &'static str)],
 }
 
 const BOARDS: &[Board] = &[Board {
@@ -46,10 +49,25 @@ const BOARDS: &[Board] = &[Board {
     target: "thumbv7m-none-eabi",
     // The last 4 KB of flash hold the settings. The limit stands close above what the firmware has, so that growth is
     // noticed and decided on. That of RAM is what there is: how deep the stack gets differs a little from run to run.
-    flash: (256 << 10, 250_000),
+    flash: (256 << 10, 190_000),
     ram: (0x2000_0000, 64 << 10),
     ram_limit: 64 << 10,
+    builds: &[
+        ("as built by default: log lines, host names", "log,names"),
+        ("… and checks by HTTP", "log,names,http"),
+        ("… and network coordinates", "log,names,coordinates"),
+        ("… but no log lines", "names"),
+        ("… but no host names", "log"),
+        ("… but neither", ""),
+    ],
 }];
+
+/// Where the table of sizes is, between two lines that say so.
+const TABLE: &str = "agent-embedded/README.md";
+const TABLE_BEGIN: &str = "<!-- written by `cargo xtask size --write` -->\n";
+const TABLE_END: &str = "<!-- end -->\n";
+/// Octets that a row may grow before somebody has to look: less than what one more compiler version changes.
+const TOLERANCE: u32 = 512;
 
 /// Runs `cargo xtask firmware`.
 ///
@@ -103,7 +121,8 @@ pub fn prepare() -> Result<()> {
     build(&BOARDS[0]).map(drop)
 }
 
-/// Runs `cargo xtask size`: one line per board, and an error when one is over its limit.
+/// Runs `cargo xtask size`: one line per board, and an error when one is over its limit or larger than the table in
+/// `agent-embedded/README.md` says. `--write` writes that table anew.
 ///
 /// The stack cannot be read off the ELF file. Its depth is what the tests that drive the board hardest have measured;
 /// they are run when their number is older than the firmware.
@@ -111,10 +130,62 @@ pub fn prepare() -> Result<()> {
 /// # Errors
 /// When a board does not build, is too large, or its stack cannot be measured.
 pub fn size(args: &mut lexopt::Parser) -> Result<()> {
-    if let Some(arg) = args.next()? {
-        return Err(arg.unexpected().into());
+    let mut write = false;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("write") => write = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut rows = String::from("| firmware of | flash | RAM: statics |\n|---|---|---|\n");
+    for board in BOARDS {
+        // The default last, so that its file is what stays.
+        let mut weighed = Vec::new();
+        for &(name, features) in board.builds.iter().rev() {
+            let elf = build_with(board, Some(features))?;
+            let (flash, statics) =
+                weigh(&read(&elf)?, board.ram).ok_or_else(|| format!("{} is damaged", elf.display()))?;
+            weighed.push(format!("| {}, {name} | {flash} | {statics} |\n", board.name));
+        }
+        rows.extend(weighed.into_iter().rev());
+    }
+    print!("{rows}");
+    let path = root().join(TABLE);
+    let page = String::from_utf8(read(&path)?).map_err(|_| format!("{TABLE} is not text"))?;
+    let (before, table, after) =
+        split_page(&page).ok_or_else(|| format!("{TABLE} lacks the lines around its table"))?;
+    if write {
+        fs::write(&path, format!("{before}{rows}{after}")).map_err(|error| format!("cannot write {TABLE}: {error}"))?;
+    } else if let Some(row) = first_grown(table, &rows) {
+        return Err(format!(
+            "larger than {TABLE} says, by more than {TOLERANCE} octets: {row}\n\
+             make it smaller, or run `cargo xtask size --write` and say in the commit what it is for"
+        )
+        .into());
     }
     weigh_all()
+}
+
+/// A page before, inside and behind its table.
+fn split_page(page: &str) -> Option<(&str, &str, &str)> {
+    let begin = page.find(TABLE_BEGIN)? + TABLE_BEGIN.len();
+    let end = begin + page[begin..].find(TABLE_END)?;
+    Some((&page[..begin], &page[begin..end], &page[end..]))
+}
+
+/// The first row of `new` that has no row of its name in `old`, or a larger number than that by more than the tolerance.
+fn first_grown<'t>(old: &str, new: &'t str) -> Option<&'t str> {
+    fn cells(row: &str) -> (&str, Vec<u32>) {
+        let mut cells = row.trim_matches('|').split('|').map(str::trim);
+        (cells.next().unwrap_or(""), cells.filter_map(|cell| cell.parse().ok()).collect())
+    }
+    new.lines().find(|row| {
+        let (name, sizes) = cells(row);
+        let known = old.lines().map(cells).find(|(known, _)| *known == name);
+        known.is_none_or(|(_, known)| {
+            known.len() != sizes.len() || known.iter().zip(&sizes).any(|(old, new)| *new > old + TOLERANCE)
+        })
+    })
 }
 
 /// What [`size`] does, for `cargo xtask test`.
@@ -152,8 +223,16 @@ fn find(name: &str) -> Result<&'static Board> {
 
 /// Builds the firmware and gives the path of its ELF file.
 fn build(board: &Board) -> Result<PathBuf> {
+    build_with(board, None)
+}
+
+/// Builds the firmware with these features instead of the default ones.
+fn build_with(board: &Board, features: Option<&str>) -> Result<PathBuf> {
     let folder = root().join("boards").join(board.name);
     let mut build = Toolchain::find(board.target)?.cargo(board.target, &["build", "--release"]);
+    if let Some(features) = features {
+        build.args(["--no-default-features", "--features", features]);
+    }
     // From its own folder, so that cargo reads the board's configuration. RUSTFLAGS would replace its linker script.
     build.current_dir(&folder).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     build.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET");
@@ -211,6 +290,19 @@ fn weigh(elf: &[u8], ram: (u32, u32)) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_notices_growth_alone() {
+        let page = format!("a\n{TABLE_BEGIN}| x | flash |\n|---|---|\n| small | 1000 |\n{TABLE_END}b\n");
+        let (before, table, after) = split_page(&page).unwrap();
+        assert_eq!(format!("{before}{table}{after}"), page);
+        let now = |row| first_grown(table, row);
+        assert_eq!(now("| x | flash |\n|---|---|\n| small | 900 |\n"), None);
+        assert_eq!(now("| small | 1512 |\n"), None);
+        assert_eq!(now("| small | 1513 |\n"), Some("| small | 1513 |"));
+        assert_eq!(now("| other | 1 |\n"), Some("| other | 1 |"));
+        assert_eq!(now("| small | 1 | 1 |\n"), Some("| small | 1 | 1 |"));
+    }
 
     #[test]
     fn weighs_sections_by_where_they_lie() {

@@ -25,13 +25,14 @@ Usage: cargo xtask <task>
                    --long: the tests against real peers also run for as long as their issue asks
   demo [--once]    three servers and an emulated board that joins them; stays up until Ctrl-C, or ends by itself
   firmware         build and run boards' firmware; `cargo xtask firmware` lists the actions
-  size             flash and RAM of every board, one line each; fails over the limit
+  size [--write]   flash and RAM of every board, one line each; fails over the limit, or over what the table in
+                   agent-embedded/README.md says; --write: writes that table
   sim [--seeds N] [--first SEED] [--nodes N]
                    simulate clusters with N seeds (default 20), starting with SEED (default 1)
   sim --raft [--seeds N] [--seed SEED]
                    simulate servers: raft, log, store and clients, with faults of disks, networks and clocks; N seeds
                    (default 1000) from SEED (default 1); --seed alone replays one
-  bench [--quick] [start] [idle] [kv]
+  bench [--quick] [start] [idle] [kv] [watch] [catalog] [failover]
                    measure the core alone, and the agent beside the real Consul in one run
   fuzz MINUTES     look for inputs that agent-core does not survive; needs a nightly compiler and cargo-fuzz
   peers            install the real Consul and Serf agents that the tests use; prints their folder

@@ -270,31 +270,34 @@ impl<'m> Agent<'m> {
     /// See [`CommandError`]; nothing was changed.
     pub fn command(&mut self, now: Instant, command: Command<'_>) -> Result<Ticket, CommandError> {
         let rng = &mut self.rng;
+        // The pool numbers what it will report on; what is done at once is numbered here.
         let done = match command {
-            Command::Join { seed, ignore_old } => return self.with_pool(now, |pool| pool.join(now, seed, ignore_old)),
-            Command::Leave => return self.with_pool(now, |pool| pool.leave(now)),
-            Command::ForceLeave { node, prune } => {
-                return self.with_pool(now, |pool| pool.force_leave(now, node, prune));
-            }
-            Command::SetTags(tags) => return self.with_pool(now, |pool| pool.set_tags(now, tags)),
+            Command::Join { seed, ignore_old } => self.pool.join(now, seed, ignore_old).map(Some),
+            Command::Leave => self.pool.leave(now).map(Some),
+            Command::ForceLeave { node, prune } => self.pool.force_leave(now, node, prune).map(Some),
+            Command::SetTags(tags) => self.pool.set_tags(now, tags).map(Some),
             Command::UserEvent { name, payload, coalesce } => {
-                return self.with_pool(now, |pool| pool.user_event(now, name, payload, coalesce));
+                self.pool.user_event(now, name, payload, coalesce).map(Some)
             }
             Command::Query { name, payload, ack, relay_factor } => {
-                return self.with_pool(now, |pool| pool.query(now, name, payload, ack, relay_factor));
+                self.pool.query(now, name, payload, ack, relay_factor).map(Some)
             }
-            Command::Register(def) => self.local.register(now, rng, def),
-            Command::Deregister { id } => self.local.deregister(id),
-            Command::RegisterCheck(def) => self.local.register_check(now, rng, def),
-            Command::DeregisterCheck { id } => self.local.deregister_check(id),
-            Command::UpdateTtl { id, health, output } => ttl::update(now, rng, &mut self.local, id, health, output),
+            Command::Register(def) => self.local.register(now, rng, def).map(|()| None),
+            Command::Deregister { id } => self.local.deregister(id).map(|()| None),
+            Command::RegisterCheck(def) => self.local.register_check(now, rng, def).map(|()| None),
+            Command::DeregisterCheck { id } => self.local.deregister_check(id).map(|()| None),
+            Command::UpdateTtl { id, health, output } => {
+                ttl::update(now, rng, &mut self.local, id, health, output).map(|()| None)
+            }
             Command::Sync => {
                 self.sync.on_command(now);
-                Ok(())
+                Ok(None)
             }
         };
         self.settle(now);
-        done?;
+        if let Some(ticket) = done? {
+            return Ok(ticket);
+        }
         self.last_ticket = (self.last_ticket + 1) % OWN_TICKETS;
         Ok(Ticket(OWN_TICKETS + self.last_ticket))
     }
@@ -350,16 +353,6 @@ impl<'m> Agent<'m> {
     /// Counters.
     pub fn stats(&self) -> Stats {
         Stats { pool: self.pool.stats(), queries_dropped: self.names.dropped, ..self.stats }
-    }
-
-    fn with_pool(
-        &mut self,
-        now: Instant,
-        wish: impl FnOnce(&mut Pool<'m>) -> Result<Ticket, CommandError>,
-    ) -> Result<Ticket, CommandError> {
-        let result = wish(&mut self.pool);
-        self.settle(now);
-        result
     }
 
     fn next_own(&mut self, buf: &mut [u8]) -> Option<Own> {
@@ -595,20 +588,20 @@ impl<'m> Agent<'m> {
         if let Some(call) = self.sync.next(now, &mut self.rng, members, &mut self.local) {
             let us = identity(self.config);
             let method = self.sync.method(call);
-            self.call(Task::Sync(call), method, |w, sync, local| sync.emit(w, call, us, local));
+            self.call(Task::Sync(call), method, &|w, sync, local| sync.emit(w, call, us, local));
         } else if COORDINATES && now >= self.coordinate_due {
             let interval = COORDINATE.max(Duration::from_secs(members as u64 / COORDINATES_PER_SECOND));
             self.coordinate_due = now + interval + self.rng.up_to(interval);
             let place = *self.pool.coordinate();
             let (scope, name) = (identity(self.config).scope(""), self.config.pool.name);
-            self.call(Task::Coordinate, Method::CoordinateUpdate, |w, _, _| {
+            self.call(Task::Coordinate, Method::CoordinateUpdate, &|w, _, _| {
                 request::coordinate(w, scope, name, &place);
             });
         }
     }
 
     /// Writes a call and gets it on its way.
-    fn call(&mut self, task: Task, method: Method, emit: impl FnOnce(&mut Writer<'_>, &Sync, &mut Local<'m>)) {
+    fn call(&mut self, task: Task, method: Method, emit: &dyn Fn(&mut Writer<'_>, &Sync, &mut Local<'_>)) {
         let now = self.now;
         let (seq, slate) = self.session.slate();
         let mut w = Writer::new(slate);

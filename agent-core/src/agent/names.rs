@@ -12,7 +12,8 @@ use crate::{
     local::Local,
     pool::{MemberStatus, NOWHERE, Pool},
     rpc::Task,
-    time::{Duration, Instant},
+    serf::filter::has,
+    time::{Duration, Instant, earliest},
     wire::rpc::{Instance as Record, Item, Method, request},
 };
 
@@ -118,7 +119,7 @@ impl<'m> Names<'m> {
     /// When the first waiting query gives up.
     pub(super) fn due(&self) -> Option<Instant> {
         let waiting = self.queries.iter().filter(|slot| matches!(slot.stage, Stage::Waiting | Stage::Blocked));
-        waiting.map(|slot| slot.deadline).min()
+        earliest(&mut waiting.map(|slot| slot.deadline))
     }
 
     /// The connection is free: queries that waited for that may ask.
@@ -157,7 +158,7 @@ impl<'m> Names<'m> {
             slot.answer = match error {
                 Some("") => Answer::Known,
                 // No such datacenter is an answer.
-                Some(text) if text.contains("No path to datacenter") => {
+                Some(text) if has(text, "No path to datacenter") => {
                     slot.found = false;
                     Answer::Known
                 }
@@ -377,7 +378,7 @@ impl Agent<'_> {
         let only_passing = self.config.dns.only_passing;
         let node = lookup.kind() == Kind::Node;
         let method = if node { Method::NodeServices } else { Method::ExecuteRemote };
-        self.call(Task::LookUp(slot), method, |w, _, _| match node {
+        self.call(Task::LookUp(slot), method, &|w, _, _| match node {
             true => request::of_node(w, scope, lookup.name()),
             false => {
                 request::execute_remote(w, scope, lookup.name(), lookup.tag(), only_passing, INSTANCES as u16);

@@ -179,7 +179,7 @@ pub enum Trouble<'a> {
 pub enum Outcome {
     /// Done.
     Ok,
-    /// A join: this many members answered (ours counts as none).
+    /// A join: this many members answered. None: only we ourselves did, which is no error for who asked for it.
     Joined(u16),
     /// It did not work; the text says why.
     Failed(&'static str),
@@ -210,4 +210,11 @@ pub enum Reason {
     Rpc,
     /// A DNS look-up runs out.
     Dns,
+}
+
+impl Reason {
+    /// The earliest deadline, with its reason.
+    pub(crate) fn earliest(deadlines: &[Option<(Instant, Reason)>]) -> Option<(Instant, Reason)> {
+        deadlines.iter().flatten().min().copied()
+    }
 }

@@ -1,7 +1,10 @@
 //! The agent's own deadlines, one line each; the pool has its own.
 
 use super::{Agent, Reason};
-use crate::{serf::coordinate::COORDINATES, time::Instant};
+use crate::{
+    serf::coordinate::COORDINATES,
+    time::{Instant, earliest},
+};
 
 impl Agent<'_> {
     /// The earliest deadline of our own, and which it is.
@@ -16,7 +19,8 @@ impl Agent<'_> {
         let coordinate = (COORDINATES && self.session.is_free() && self.may_call()).then_some(self.coordinate_due);
         // Passed: the asker is told that it failed.
         let names = self.names.due().map(|at| (at, Reason::Dns));
-        let calls = [sync, coordinate].into_iter().flatten().map(|at| (at.max(self.call_after), Reason::Rpc)).min();
-        [check, session, calls, names].into_iter().flatten().min()
+        let calls = earliest(&mut [sync, coordinate].into_iter().flatten());
+        let calls = calls.map(|at| (at.max(self.call_after), Reason::Rpc));
+        Reason::earliest(&[check, session, calls, names])
     }
 }

@@ -1,8 +1,9 @@
 //! Checks that only the host can run: scripts on a server, closures on a device.
 
-use core::fmt::Write as _;
-
-use super::{Health, schedule::finish};
+use super::{
+    Health,
+    schedule::{Output, finish},
+};
 use crate::{
     local::{Judge, Local},
     rand::Rng,
@@ -17,7 +18,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 pub(crate) fn report(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, health: Health, output: &str) {
     match local.live_check(index).map(|slot| slot.judge) {
         Some(Judge::Host) => {
-            finish(now, rng, local, index, health, |local| local.write_output(index, &[output]));
+            finish(now, rng, local, index, health, Output::Parts(&[output]));
         }
         // Maintenance and the like: the owner's word is final, nothing is counted or scheduled.
         Some(Judge::Static) => {
@@ -33,19 +34,28 @@ pub(super) fn overrun(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index:
     let Some(timeout) = local.live_check(index).map(|slot| slot.timeout()) else { return };
     let text = span(timeout);
     let parts = ["Timed out (", text.as_str(), ") running check"];
-    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Critical, Output::Parts(&parts));
 }
 
 /// `span` as Go prints durations: `500ms`, `1s`, `1m30s`.
 pub(super) fn span(span: Duration) -> Text<24> {
     let mut text = Text::EMPTY;
     let (millis, secs) = (span.as_millis() % 1000, span.as_secs());
-    // Writing to `Text` cannot fail.
-    let _ = match (secs, millis) {
-        (0, _) => write!(text, "{millis}ms"),
-        (0..60, 0) => write!(text, "{secs}s"),
-        (_, 0) => write!(text, "{}m{}s", secs / 60, secs % 60),
-        _ => write!(text, "{secs}.{millis:03}s"),
+    let mut put = |numbers: &[u64], unit: &[u8]| {
+        numbers.iter().for_each(|&number| text.push_number(number));
+        text.push(unit);
     };
+    match (secs, millis) {
+        (0, _) => put(&[millis], b"ms"),
+        (0..60, 0) => put(&[secs], b"s"),
+        (_, 0) => {
+            put(&[secs / 60], b"m");
+            put(&[secs % 60], b"s");
+        }
+        _ => {
+            put(&[secs], b".");
+            put(&[millis / 100, millis / 10 % 10, millis % 10], b"s");
+        }
+    }
     text
 }

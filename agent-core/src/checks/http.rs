@@ -3,15 +3,17 @@
 //! 2xx is passing, 429 warning, anything else critical. Redirects are not followed (a real agent does): 3xx is critical.
 //! The output is put together beside the current one while the response arrives; once it is full the rest is not read.
 
-use core::net::Ipv6Addr;
-
-use super::{Health, schedule::finish, tcp};
+use super::{
+    Health,
+    schedule::{Output, finish},
+    tcp,
+};
 use crate::{
     agent::Target,
     local::{HttpJob, Job, Local},
     rand::Rng,
     time::Instant,
-    wire::rpc::Text,
+    wire::{ip, rpc::Text},
 };
 
 /// Whether checks by HTTP are built in. Where it is false nobody calls this file, and the linker leaves it out.
@@ -53,7 +55,7 @@ impl<'a> Url<'a> {
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let legal = match bare {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            Some(address) => address.contains(':') && ip::parse(address).is_some(),
             None => !host.is_empty() && !host.contains(['@', ':', '[', ']']),
         };
         legal.then_some(Url { tls, authority, host, port, path })
@@ -99,7 +101,7 @@ pub(crate) fn fill(job: &HttpJob<'_>, sent: usize, out: &mut [u8]) -> usize {
     if !job.body.is_empty() {
         put("Content-Length: ");
         let mut digits = Text::<20>::EMPTY;
-        let _ = core::fmt::Write::write_fmt(&mut digits, format_args!("{}", job.body.len())); // 20 digits hold any length
+        digits.push_number(job.body.len() as u64); // 20 digits hold any length
         put(digits.as_str());
         put("\r\n");
     }
@@ -280,7 +282,7 @@ pub(crate) fn on_data(
             true
         }
         (Ok(done), Some(health)) if done || full => {
-            finish(now, rng, local, index, health, |local| local.scratch_commit(index));
+            finish(now, rng, local, index, health, Output::Scratch);
             true
         }
         (Ok(_), _) => false,
@@ -297,14 +299,15 @@ pub(crate) fn on_end(
     opened: bool,
 ) {
     match response.verdict() {
-        Some(health) => finish(now, rng, local, index, health, |local| local.scratch_commit(index)),
+        Some(health) => finish(now, rng, local, index, health, Output::Scratch),
         None if opened => failed(now, rng, local, index, "EOF"),
         None => {
             let (_, url) = names_of(local, index);
             let mut why = Text::<255>::new("dial tcp ");
             if let Some(url) = Url::parse(url.as_str()) {
-                // Writing to `Text` cannot fail.
-                let _ = core::fmt::Write::write_fmt(&mut why, format_args!("{}:{}", url.host, url.port));
+                why.push(url.host.as_bytes());
+                why.push(b":");
+                why.push_number(url.port.into());
             }
             why.push(b": connect: connection refused");
             failed(now, rng, local, index, why.as_str());
@@ -325,7 +328,7 @@ fn failed(now: Instant, rng: &mut Rng, local: &mut Local<'_>, index: usize, why:
         verb.push(&[if nth == 0 { octet.to_ascii_uppercase() } else { octet.to_ascii_lowercase() }]);
     }
     let parts = [verb.as_str(), " \"", url.as_str(), "\": ", why];
-    finish(now, rng, local, index, Health::Critical, |local| local.write_output(index, &parts));
+    finish(now, rng, local, index, Health::Critical, Output::Parts(&parts));
 }
 
 fn names_of(local: &Local<'_>, index: usize) -> (Text<16>, Name) {

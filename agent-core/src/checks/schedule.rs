@@ -76,15 +76,23 @@ fn begin(now: Instant, local: &mut Local<'_>, index: usize, grace: Duration) {
     }
 }
 
-/// A run is over. Counts it; `output` is asked to write the output only when the count makes it matter, and says whether
-/// that changed anything.
+/// The output of a run.
+#[derive(Clone, Copy)]
+pub(crate) enum Output<'a> {
+    /// These texts, one behind the other.
+    Parts(&'a [&'a str]),
+    /// What was put together beside the current one.
+    Scratch,
+}
+
+/// A run is over. Counts it; the output is written only when the count makes it matter.
 pub(crate) fn finish(
     now: Instant,
     rng: &mut Rng,
     local: &mut Local<'_>,
     index: usize,
     health: Health,
-    output: impl FnOnce(&mut Local<'_>) -> bool,
+    output: Output<'_>,
 ) {
     let Some(slot) = local.live_check(index) else { return };
     let interval = slot.interval();
@@ -100,7 +108,10 @@ pub(crate) fn finish(
     };
     local.schedule(index, now + interval);
     if counts {
-        let changed = output(local);
+        let changed = match output {
+            Output::Parts(parts) => local.write_output(index, parts),
+            Output::Scratch => local.scratch_commit(index),
+        };
         local.set_health(now, rng, index, health, changed);
     }
 }

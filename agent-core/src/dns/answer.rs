@@ -163,7 +163,7 @@ impl Answer<'_, '_, '_> {
             _ if self.rules.node_meta_txt => Some(Section::Additional),
             _ => None,
         };
-        let found = self.find(lookup, |answer, node| {
+        let found = self.find(lookup, &mut |answer, node| {
             match node.address {
                 Address::Ip(ip) if answer.wants(ip) && answer.rtype != rtype::TXT => {
                     answer.push(Section::Answer, Owner::Question, ttl, Data::Address(ip));
@@ -181,8 +181,8 @@ impl Answer<'_, '_, '_> {
 
     fn service(&mut self, lookup: &Lookup, rng: &mut Rng) -> Rcode {
         let mut usable = 0;
-        let found = self.find(lookup, |answer, instance| {
-            usable += usize::from(answer.is_usable(lookup, &instance));
+        let found = self.find(lookup, &mut |answer, instance| {
+            usable += usize::from(answer.is_usable(lookup, instance));
             ControlFlow::Continue(())
         });
         if !found || usable == 0 {
@@ -208,7 +208,7 @@ impl Answer<'_, '_, '_> {
 
     /// A, AAAA and ANY answers; a host name only when no instance has an address.
     fn addresses(&mut self, lookup: &Lookup, first: usize, usable: usize) {
-        self.rotate(lookup, first, usable, |answer, instance| {
+        self.rotate(lookup, first, usable, &mut |answer, instance| {
             let Address::Ip(ip) = instance.reach() else { return ControlFlow::Continue(()) };
             if !answer.wants(ip) || answer.reply.has_address(ip) {
                 return ControlFlow::Continue(());
@@ -217,7 +217,7 @@ impl Answer<'_, '_, '_> {
             if answer.rules.a_record_limit != 0 && count >= answer.rules.a_record_limit {
                 return ControlFlow::Break(());
             }
-            let ttl = answer.ttl(lookup, &instance);
+            let ttl = answer.ttl(lookup, instance);
             if count >= answer.most || !answer.push(Section::Answer, Owner::Question, ttl, Data::Address(ip)) {
                 answer.cut = true;
                 return ControlFlow::Break(());
@@ -227,9 +227,9 @@ impl Answer<'_, '_, '_> {
         if self.reply.count(Section::Answer) != 0 {
             return;
         }
-        self.rotate(lookup, first, usable, |answer, instance| {
+        self.rotate(lookup, first, usable, &mut |answer, instance| {
             let Address::Name(name) = instance.reach() else { return ControlFlow::Continue(()) };
-            answer.alias(name, answer.ttl(lookup, &instance));
+            answer.alias(name, answer.ttl(lookup, instance));
             ControlFlow::Break(())
         });
     }
@@ -237,8 +237,8 @@ impl Answer<'_, '_, '_> {
     /// SRV answers with the addresses of their targets. `false` when something did not fit.
     fn targets(&mut self, lookup: &Lookup, first: usize, usable: usize, extras: bool) -> bool {
         let mut all = true;
-        self.rotate(lookup, first, usable, |answer, instance| {
-            let datacenter = answer.datacenter(lookup, &instance);
+        self.rotate(lookup, first, usable, &mut |answer, instance| {
+            let datacenter = answer.datacenter(lookup, instance);
             let domain = answer.rules.domain;
             let mut hex = [0; 32];
             let target = match (instance.service_address, instance.address) {
@@ -256,7 +256,7 @@ impl Answer<'_, '_, '_> {
             let repeated = !extras && answer.reply.has_target(&target);
             let (passing, warning) = instance.weights;
             let weight = if instance.health == Health::Passing { passing } else { warning };
-            let ttl = answer.ttl(lookup, &instance);
+            let ttl = answer.ttl(lookup, instance);
             let srv = Data::Srv { weight, port: instance.port, target: &target };
             let count = answer.reply.count(Section::Answer);
             if count >= answer.most || !answer.push(Section::Answer, Owner::Question, ttl, srv) {
@@ -295,8 +295,8 @@ impl Answer<'_, '_, '_> {
     }
 
     fn reverse(&mut self, lookup: &Lookup) -> Rcode {
-        let found = self.find(lookup, |answer, owner| {
-            let datacenter = answer.datacenter(lookup, &owner);
+        let found = self.find(lookup, &mut |answer, owner| {
+            let datacenter = answer.datacenter(lookup, owner);
             let domain = answer.rules.domain;
             let name = match owner.service {
                 "" => WireName::new(&[owner.node, "node", datacenter, domain]),
@@ -321,12 +321,12 @@ impl Answer<'_, '_, '_> {
         let (lookup, ttl) = (Lookup::servers(), self.rules.node_ttl);
         let Some(zone) = WireName::new(&[self.rules.domain]) else { return Rcode::ServFail };
         let mut usable = 0;
-        self.find(&lookup, |answer, server| {
-            usable += usize::from(answer.is_usable(&lookup, &server));
+        self.find(&lookup, &mut |answer, server| {
+            usable += usize::from(answer.is_usable(&lookup, server));
             ControlFlow::Continue(())
         });
-        self.rotate(&lookup, rng.below(usable), usable, |answer, server| {
-            let datacenter = answer.datacenter(&lookup, &server);
+        self.rotate(&lookup, rng.below(usable), usable, &mut |answer, server| {
+            let datacenter = answer.datacenter(&lookup, server);
             let Some(name) = WireName::new(&[server.node, "node", datacenter, answer.rules.domain]) else {
                 return ControlFlow::Continue(());
             };
@@ -375,8 +375,8 @@ impl Answer<'_, '_, '_> {
         };
         let most = if self.edns { self.most } else { MAX_ALIAS_RECORDS };
         let (mut fits, mut records) = (true, 0);
-        self.find(&lookup, |answer, instance| {
-            if !answer.is_usable(&lookup, &instance) {
+        self.find(&lookup, &mut |answer, instance| {
+            if !answer.is_usable(&lookup, instance) {
                 return ControlFlow::Continue(());
             }
             match instance.reach() {
@@ -411,8 +411,8 @@ impl Answer<'_, '_, '_> {
     }
 
     /// Looks up and remembers when somebody else has to be asked.
-    fn find(&mut self, lookup: &Lookup, mut visit: impl FnMut(&mut Self, Instance<'_>) -> ControlFlow<()>) -> bool {
-        match self.dir.find(lookup, &mut |instance| visit(self, instance)) {
+    fn find(&mut self, lookup: &Lookup, visit: &mut dyn FnMut(&mut Self, &Instance<'_>) -> ControlFlow<()>) -> bool {
+        match self.dir.find(lookup, &mut |instance| visit(self, &instance)) {
             Found::Yes => return true,
             Found::No => {}
             Found::Ask => self.ask = Some(lookup.clone()),
@@ -426,7 +426,7 @@ impl Answer<'_, '_, '_> {
         lookup: &Lookup,
         first: usize,
         usable: usize,
-        mut visit: impl FnMut(&mut Self, Instance<'_>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&mut Self, &Instance<'_>) -> ControlFlow<()>,
     ) {
         let mut go_on = true;
         for range in [first..usable, 0..first] {
@@ -434,8 +434,8 @@ impl Answer<'_, '_, '_> {
             if !go_on || range.is_empty() {
                 continue;
             }
-            self.find(lookup, |answer, instance| {
-                if !answer.is_usable(lookup, &instance) {
+            self.find(lookup, &mut |answer, instance| {
+                if !answer.is_usable(lookup, instance) {
                     return ControlFlow::Continue(());
                 }
                 let here = number;

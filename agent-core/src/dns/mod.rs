@@ -11,7 +11,7 @@
 
 use core::{net::IpAddr, ops::ControlFlow};
 
-use crate::checks::Health;
+use crate::{checks::Health, wire::ip};
 
 mod answer;
 mod name;
@@ -201,10 +201,10 @@ pub enum Address<'a> {
 impl<'a> Address<'a> {
     /// Reads a registered address.
     pub fn parse(text: &'a str) -> Self {
-        match text.parse() {
-            Ok(ip) => Address::Ip(ip),
-            Err(_) if text.is_empty() => Address::None,
-            Err(_) => Address::Name(text),
+        match ip::parse(text) {
+            Some(ip) => Address::Ip(ip),
+            None if text.is_empty() => Address::None,
+            None => Address::Name(text),
         }
     }
 }

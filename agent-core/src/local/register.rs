@@ -1,7 +1,5 @@
 //! Registering and deregistering: validate, make sure of the room, then write. A refused command changes nothing.
 
-use core::fmt::Write as _;
-
 use super::{
     CHECK_OWNER, CheckDef, CheckKind, CheckSlot, Judge, Local, MAX_ID, ServiceDef, ServiceSlot, check, flag, hash,
     is_live, service, text::Arena,
@@ -372,14 +370,16 @@ fn service_check<'d>(def: &ServiceDef<'d>, id: &'d str, nth: usize) -> Result<(C
     let mut check = *def.checks.get(nth).ok_or(CommandError::Unknown)?;
     let mut names = Names { id: Text::new(check.id), name: Text::new(check.name) };
     if check.id.is_empty() {
-        // Errors of writing to `Text` do not exist; cutting shows in `is_whole`.
-        let _ = match def.checks.len() {
-            1 => write!(names.id, "service:{id}"),
-            _ => write!(names.id, "service:{id}:{}", nth + 1),
-        };
+        // Cutting shows in `is_whole`.
+        names.id.push(b"service:");
+        names.id.push(id.as_bytes());
+        if def.checks.len() > 1 {
+            names.id.push(b":");
+            names.id.push_number(nth as u64 + 1);
+        }
     }
     if check.name.is_empty() {
-        let _ = write!(names.name, "Service '{}' check", def.name);
+        ["Service '", def.name, "' check"].iter().for_each(|part| names.name.push(part.as_bytes()));
     }
     if !names.id.is_whole() {
         return Err(CommandError::Invalid("id of a check longer than 128 octets"));

@@ -7,7 +7,7 @@ use super::{CheckSlot, Local, areas, flag, is_live};
 use crate::{
     checks::Health,
     rand::Rng,
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
 };
 
 impl Local<'_> {
@@ -94,7 +94,7 @@ impl Local<'_> {
         if let Some(known) = self.next_due {
             return known;
         }
-        let next = self.checks.iter().filter_map(due_of).min();
+        let next = earliest(&mut self.checks.iter().filter_map(due_of));
         self.next_due = Some(next);
         next
     }
@@ -257,7 +257,7 @@ fn due_of(slot: &CheckSlot) -> Option<Instant> {
     }
     let run = (slot.flags & flag::TIMED != 0).then_some(slot.due);
     let defer = (slot.flags & flag::DEFERRED != 0).then_some(slot.defer);
-    [run, defer, reap_at(slot)].into_iter().flatten().min()
+    earliest(&mut [run, defer, reap_at(slot)].into_iter().flatten())
 }
 
 /// Replaces what is not UTF-8 by question marks, so that an output cut or sent anyhow is text. Returns the length without

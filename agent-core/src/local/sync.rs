@@ -11,6 +11,7 @@
 use super::{Local, flag, is_live, service};
 use crate::{
     rand::Rng,
+    serf::filter::has,
     time::{Duration, Instant},
     wire::{
         msgpack::Writer,
@@ -267,12 +268,12 @@ impl Sync {
         error: &str,
         local: &mut Local<'_>,
     ) {
-        let denied = error.contains("Permission denied") || error.contains("ACL not found");
-        if error.contains("No cluster leader") || error.contains("rate limit") {
+        let denied = has(error, "Permission denied") || has(error, "ACL not found");
+        if has(error, "No cluster leader") || has(error, "rate limit") {
             return self.retry_later(now, rng, members, local);
         }
         match call {
-            Call::Services if error.contains("can't find method") && !self.old_servers => self.old_servers = true,
+            Call::Services if has(error, "can't find method") && !self.old_servers => self.old_servers = true,
             Call::Services | Call::Checks if !error.is_empty() => self.retry_later(now, rng, members, local),
             Call::Services => {
                 self.node_in_sync &= self.node_seen;
@@ -289,14 +290,14 @@ impl Sync {
                 self.node_in_sync |= error.is_empty();
                 local.on_pushed();
             }
-            Call::DropService(index) if error.is_empty() || denied || error.contains("Unknown service") => {
+            Call::DropService(index) if error.is_empty() || denied || has(error, "Unknown service") => {
                 // Registered again meanwhile? Then it stays, and is out of sync.
                 if local.services.get(usize::from(index)).is_some_and(|slot| slot.flags & flag::DELETED as u8 != 0) {
                     self.dropped = true;
                     local.free_service(index.into());
                 }
             }
-            Call::DropCheck(index) if error.is_empty() || denied || error.contains("Unknown check") => {
+            Call::DropCheck(index) if error.is_empty() || denied || has(error, "Unknown check") => {
                 if local.checks.get(usize::from(index)).is_some_and(|slot| slot.flags & flag::DELETED != 0) {
                     self.dropped = true;
                     local.free_check(index.into());

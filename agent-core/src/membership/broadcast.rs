@@ -95,7 +95,7 @@ impl<'m> Broadcasts<'m> {
         }
         let slot = self.queued;
         let slots = &mut *self.slots;
-        let place = pack.push(slot as u16, len, |owner, _, new| {
+        let place = pack.push(slot as u16, len, &mut |owner, _, new| {
             if let Some(slot) = slots.get_mut(usize::from(owner)) {
                 slot.place = new;
             }

@@ -470,7 +470,7 @@ impl<'m> Members<'m> {
     }
 
     /// A random member, not ourselves, that `wanted` accepts: random tries first, then a look at everybody.
-    pub fn random(&self, rng: &mut Rng, mut wanted: impl FnMut(MemberId, &MemberSlot) -> bool) -> Option<MemberId> {
+    pub fn random(&self, rng: &mut Rng, wanted: &mut dyn FnMut(MemberId, &MemberSlot) -> bool) -> Option<MemberId> {
         if self.high < 2 {
             return None;
         }
@@ -504,14 +504,14 @@ impl<'m> Members<'m> {
         let gone = self.ids().filter(|&id| id != MemberId::SELF && self.get(id).state.is_gone());
         gone.min_by_key(|&id| (self.get(id).is_server(), self.get(id).changed)).or_else(|| {
             let replaceable = |slot: &MemberSlot| !slot.is_server() && slot.state == State::Alive;
-            living.then(|| self.random(rng, |_, slot| replaceable(slot))).flatten()
+            living.then(|| self.random(rng, &mut |_, slot| replaceable(slot))).flatten()
         })
     }
 
     fn write_text(&mut self, id: MemberId, record: &Record<'_>) -> bool {
         let Ok(name_len) = u8::try_from(record.name.len()) else { return false };
         let slots = &mut *self.slots;
-        let pushed = self.text.push(id.0, record.name.len() + record.meta.len(), |owner, old, new| {
+        let pushed = self.text.push(id.0, record.name.len() + record.meta.len(), &mut |owner, old, new| {
             // While a record is replaced its owner has two: only the one that the slot knows has a place to keep.
             if let Some(slot) = slots.get_mut(usize::from(owner)).filter(|slot| slot.text == old) {
                 slot.text = new;

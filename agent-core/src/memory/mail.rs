@@ -25,7 +25,7 @@ impl<'m> Mail<'m> {
     pub fn put(&mut self, len: usize) -> Option<MailId> {
         let id = self.places.iter().position(|place| place.is_empty())?;
         let places = &mut self.places;
-        let place = self.pack.push(id as u16, len.max(1), |owner, _, new| places[usize::from(owner)] = new)?;
+        let place = self.pack.push(id as u16, len.max(1), &mut |owner, _, new| places[usize::from(owner)] = new)?;
         self.places[id] = place;
         Some(MailId(id as u8))
     }

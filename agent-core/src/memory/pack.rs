@@ -71,7 +71,7 @@ impl<'m> Pack<'m> {
     /// Appends a record of `len` octets for `owner` (any number but 65,535) and returns its place; its octets are
     /// whatever was there. When only the holes have room for it, everything moves first and `moved` is told each owner's
     /// new place. `None`: there is no room.
-    pub fn push(&mut self, owner: u16, len: usize, mut moved: impl FnMut(u16, Place, Place)) -> Option<Place> {
+    pub fn push(&mut self, owner: u16, len: usize, moved: &mut dyn FnMut(u16, Place, Place)) -> Option<Place> {
         debug_assert!(owner != FREE, "the number of holes");
         if len == 0 {
             return Some(Place::EMPTY);
@@ -81,7 +81,7 @@ impl<'m> Pack<'m> {
             if len > self.room() {
                 return None;
             }
-            self.compact(&mut moved);
+            self.compact(moved);
         }
         let at = self.top + HEAD;
         self.set_head(self.top, owner, short);
@@ -112,7 +112,7 @@ impl<'m> Pack<'m> {
         }
     }
 
-    fn compact(&mut self, moved: &mut impl FnMut(u16, Place, Place)) {
+    fn compact(&mut self, moved: &mut dyn FnMut(u16, Place, Place)) {
         let (mut from, mut to) = (0, 0);
         while from < self.top {
             let head = &self.memory[from..from + HEAD];
@@ -156,7 +156,7 @@ mod tests {
             pack.free(owned[owner]);
             owned[owner] = Place::EMPTY;
             let len = rng.below(80);
-            let pushed = pack.push(owner as u16, len, |who, old, new| {
+            let pushed = pack.push(owner as u16, len, &mut |who, old, new| {
                 assert_eq!(owned[usize::from(who)], old);
                 owned[usize::from(who)] = new;
             });

@@ -4,7 +4,7 @@ use super::{Event, Pool};
 use crate::{
     agent::{CommandError, Outcome, Ticket},
     membership::{broadcast::Queue, members, suspicion::log10_milli},
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
     wire::{
         msgpack::Writer,
         serf::{FLAG_ACK, Filters, MAX_QUERY, Query, QueryResponse},
@@ -73,7 +73,7 @@ impl Pool<'_> {
         self.query_clock.tick();
         let hash = members::hash(query.id, name.as_bytes());
         self.queries_seen.is_new(self.query_clock.time(), query.ltime, hash);
-        self.pass_on(Queue::Query, |w| query.emit(w));
+        self.pass_on(Queue::Query, &|w| query.emit(w));
         self.answer_query(&query);
         Ok(ticket)
     }
@@ -106,7 +106,7 @@ impl Pool<'_> {
     }
 
     pub(super) fn query_deadline(&self) -> Option<Instant> {
-        self.queues.questions.iter().map(|question| question.until).min()
+        earliest(&mut self.queues.questions.iter().map(|question| question.until))
     }
 
     pub(super) fn on_query_time(&mut self, now: Instant) {

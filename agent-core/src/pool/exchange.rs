@@ -511,6 +511,12 @@ impl Wanted {
                 self.lot = ((u64::from(self.lot) * u64::from(header.nodes)) >> 32) as u32;
             }
             Part::Node(Err(_)) => self.skipped = self.skipped.saturating_add(1),
+            // No news: the room is for what is, and for what comes behind all the members.
+            Part::Node(Ok(node)) if is_known_so(members, &node) => {
+                self.versions.add(node.vsn, node.state == NodeState::Alive);
+                self.others = true;
+                self.inadmissible |= !config.admits(node.name, node.meta);
+            }
             Part::Node(Ok(node)) => {
                 self.versions.add(node.vsn, node.state == NodeState::Alive);
                 self.others |= node.name != config.name;
@@ -526,21 +532,26 @@ impl Wanted {
                 let has_room = !members.is_full() || self.header.join;
                 let drawn = self.lot == 0 && node.state == NodeState::Alive;
                 if known || server || (has_room && self.staged < stage.len() / 2) {
-                    self.stage(stage, NODE, |w| node.emit(w));
+                    self.stage(stage, NODE, &|w| node.emit(w));
                 } else if members.is_full() && drawn {
                     self.lot = u32::MAX;
-                    self.stage(stage, SAMPLE, |w| node.emit(w));
+                    self.stage(stage, SAMPLE, &|w| node.emit(w));
                 } else {
                     self.skipped = self.skipped.saturating_add(1);
                 }
                 self.lot = self.lot.saturating_sub(1);
             }
-            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, |w| {
+            Part::Clock(Clocks { member, event, query }) => self.stage(stage, CLOCKS, &|w| {
                 w.uint(member);
                 w.uint(event);
                 w.uint(query);
             }),
-            Part::Left(node) => self.stage(stage, LEFT, |w| w.octets(node.as_bytes())),
+            // Intents about members that are neither here nor staged would only fill the stage.
+            Part::Left(node) => {
+                if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
+                    self.stage(stage, LEFT, &|w| w.octets(node.as_bytes()));
+                }
+            }
             Part::Status { node, ltime } => {
                 // Intents that are old, or about members that are neither here nor staged, would only fill the stage.
                 let wanted = match members.find(node) {
@@ -551,17 +562,17 @@ impl Wanted {
                     None => is_staged(&stage[..self.staged], node),
                 };
                 if wanted {
-                    self.stage(stage, STATUS, |w| {
+                    self.stage(stage, STATUS, &|w| {
                         w.text(node);
                         w.uint(ltime);
                     });
                 }
             }
-            Part::Events(slot) => self.stage(stage, EVENTS, |w| w.octets(slot)),
+            Part::Events(slot) => self.stage(stage, EVENTS, &|w| w.octets(slot)),
         }
     }
 
-    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: impl FnOnce(&mut Writer<'_>)) {
+    fn stage(&mut self, stage: &mut [u8], kind: u8, emit: &dyn Fn(&mut Writer<'_>)) {
         let room = stage.get_mut(self.staged + STAGE_HEAD..).unwrap_or(&mut []);
         let mut writer = Writer::new(room);
         emit(&mut writer);
@@ -601,6 +612,16 @@ fn is_staged(stage: &[u8], node: &str) -> bool {
     stage.len() > SEARCHED
         || staged(stage, NODE)
             .any(|record| Node::parse(&mut Reader::new(record)).is_ok_and(|staged| staged.name == node))
+}
+
+/// Somebody else's record that would change nothing here (gossip spec §7.3).
+fn is_known_so(members: &Members<'_>, node: &Node<'_>) -> bool {
+    let Some(id) = members.find(node.name).filter(|&id| id != MemberId::SELF) else { return false };
+    let slot = members.get(id);
+    node.state == NodeState::Alive
+        && node.incarnation <= slot.incarnation
+        && node.address == slot.address()
+        && !slot.is_forgotten()
 }
 
 fn node_is_server(node: &Node<'_>) -> bool {

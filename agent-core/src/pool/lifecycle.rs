@@ -15,6 +15,7 @@ use crate::{
     time::{Duration, Instant},
     wire::{
         gossip::{Claim, DEAD},
+        ip,
         msgpack::Writer,
         serf::{Intent, MAX_EVENT, UserEvent},
         tags::MAX_META,
@@ -51,6 +52,8 @@ pub(super) struct Joins {
     seed_at: Instant,
     /// A server has heard of us from ourselves.
     pub met_server: bool,
+    /// In this round over the seeds we have answered ourselves, and nobody else has.
+    only_us: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(super) struct Join {
     addresses: Vec<SocketAddr, ADDRESSES>,
     contacted: u16,
     refused: bool,
+    /// We answered ourselves.
+    only_us: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +86,7 @@ enum Step {
 
 impl Joins {
     pub fn new(now: Instant) -> Self {
-        Joins { seed: 0, seed_at: now, met_server: false }
+        Joins { seed: 0, seed_at: now, met_server: false, only_us: false }
     }
 }
 
@@ -132,7 +137,7 @@ impl Pool<'_> {
         let own = self.members.get_mut(MemberId::SELF);
         own.status_ltime = intent.ltime;
         own.set_status(MemberStatus::Leaving);
-        self.pass_on(Queue::Intent, |w| intent.emit_leave(w));
+        self.pass_on(Queue::Intent, &|w| intent.emit_leave(w));
         self.leave = Leave::Intent { ticket, until: now + BROADCAST_TIMEOUT };
         self.members.touch();
         self.on_leave_time(now);
@@ -199,7 +204,7 @@ impl Pool<'_> {
             crate::membership::members::hash(crate::membership::members::hash(0x65_76, name.as_bytes()), payload);
         self.events_seen.is_new(self.event_clock.time(), event.ltime, hash);
         self.keep_event(&event);
-        self.pass_on(Queue::Event, |w| event.emit(w));
+        self.pass_on(Queue::Event, &|w| event.emit(w));
         Ok(self.finished(Outcome::Ok))
     }
 
@@ -250,8 +255,9 @@ impl Pool<'_> {
             addresses: Vec::new(),
             contacted: 0,
             refused: false,
+            only_us: false,
         };
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        if let Some(ip) = ip::parse(host) {
             join.step = Step::Dial;
             // An empty list has room for one.
             let _ = join.addresses.push(SocketAddr::new(ip, port));
@@ -289,7 +295,9 @@ impl Pool<'_> {
     fn end_join(&mut self, now: Instant) {
         let Some(join) = self.queues.joins.pop_front() else { return };
         self.mail.free(join.host);
+        self.join.only_us |= join.only_us;
         if join.contacted > 0 {
+            self.join.only_us = false;
             self.announce_join();
             // Joined through others, whose tables may be partial: let a server know at once.
             if !self.join.met_server && self.config.consul_rules {
@@ -300,8 +308,12 @@ impl Pool<'_> {
             self.pass_seed();
             self.join.seed_at = if self.join.seed == 0 { now + self.seed_pause() } else { now };
         }
+        if (join.asked || self.join.seed == 0) && core::mem::take(&mut self.join.only_us) {
+            warn!("joining reached nobody but this agent itself: give the address of another member");
+        }
         if join.asked {
             let outcome = match join.contacted {
+                0 if join.only_us => Outcome::Joined(0),
                 0 if join.refused => Outcome::Failed("refused: other datacenter, segment or protocol version"),
                 0 => Outcome::Failed("no answer from another member"),
                 contacted => Outcome::Joined(contacted),
@@ -314,6 +326,7 @@ impl Pool<'_> {
         if let Some(join) = self.queues.joins.front_mut().filter(|join| join.ticket == ticket) {
             join.contacted += u16::from(end == JoinEnd::Merged);
             join.refused |= end == JoinEnd::Refused;
+            join.only_us |= end == JoinEnd::OnlyUs;
             join.step = Step::Dial;
             self.go_on_joining(now);
         }
@@ -408,7 +421,7 @@ impl Pool<'_> {
             let own = self.members.get(MemberId::SELF).incarnation;
             let (name, limit) = (self.config.name, now + BROADCAST_TIMEOUT);
             let claim = Claim { node: name, incarnation: own, from: name };
-            self.broadcast(Queue::Member, MemberId::SELF, |w| claim.emit(w, DEAD));
+            self.broadcast(Queue::Member, MemberId::SELF, &|w| claim.emit(w, DEAD));
             self.leave = Leave::Dead { ticket, until: limit };
             self.members.touch();
         }
@@ -419,8 +432,8 @@ impl Pool<'_> {
             let alive = |slot: &crate::membership::MemberSlot| slot.state == State::Alive;
             let told = self
                 .members
-                .random(&mut self.rng, |_, slot| alive(slot) && slot.is_server())
-                .or_else(|| self.members.random(&mut self.rng, |_, slot| alive(slot)));
+                .random(&mut self.rng, &mut |_, slot| alive(slot) && slot.is_server())
+                .or_else(|| self.members.random(&mut self.rng, &mut |_, slot| alive(slot)));
             self.leave = Leave::Telling { ticket, until };
             let address = told.map(|id| self.members.get(id).address());
             let dialled = address.is_some_and(|address| self.dial_exchange(now, address, Role::Leave, false, None));
@@ -451,15 +464,15 @@ impl Pool<'_> {
 /// Splits `ip`, `ip:port`, `[v6]:port`, `host` or `host:port`.
 fn split_seed(seed: &str, default_port: u16) -> Result<(&str, u16), CommandError> {
     const BAD: CommandError = CommandError::Invalid("a seed is host, host:port, ip, ip:port or [ipv6]:port");
-    if seed.parse::<IpAddr>().is_ok() {
+    if ip::parse(seed).is_some() {
         return Ok((seed, default_port));
     }
     if let Some(rest) = seed.strip_prefix('[') {
-        let (ip, port) = rest.split_once(']').ok_or(BAD)?;
-        ip.parse::<IpAddr>().map_err(|_| BAD)?;
+        let (address, port) = rest.split_once(']').ok_or(BAD)?;
+        ip::parse(address).ok_or(BAD)?;
         return match port.strip_prefix(':') {
-            Some(port) => Ok((ip, port.parse().map_err(|_| BAD)?)),
-            None if port.is_empty() => Ok((ip, default_port)),
+            Some(port) => Ok((address, port.parse().map_err(|_| BAD)?)),
+            None if port.is_empty() => Ok((address, default_port)),
             None => Err(BAD),
         };
     }

@@ -443,17 +443,16 @@ impl<'m> Pool<'m> {
 
     fn next_deadline(&self) -> (Option<Instant>, Reason) {
         let all = [
-            (self.probe_deadline(), Reason::Probe),
-            (self.gossip_deadline(), Reason::Gossip),
-            (self.suspicion_deadline(), Reason::Suspicion),
-            (self.stream_deadline(), Reason::Stream),
-            (self.push_pull_deadline(), Reason::Stream),
-            (self.reap_deadline(), Reason::Reap),
-            (self.join_deadline(), Reason::Join),
-            (self.query_deadline(), Reason::Query),
+            self.probe_deadline().map(|at| (at, Reason::Probe)),
+            self.gossip_deadline().map(|at| (at, Reason::Gossip)),
+            self.suspicion_deadline().map(|at| (at, Reason::Suspicion)),
+            self.stream_deadline().map(|at| (at, Reason::Stream)),
+            self.push_pull_deadline().map(|at| (at, Reason::Stream)),
+            self.reap_deadline().map(|at| (at, Reason::Reap)),
+            self.join_deadline().map(|at| (at, Reason::Join)),
+            self.query_deadline().map(|at| (at, Reason::Query)),
         ];
-        let due = all.iter().filter_map(|&(at, why)| at.map(|at| (at, why))).min();
-        due.map_or((None, Reason::Idle), |(at, why)| (Some(at), why))
+        Reason::earliest(&all).map_or((None, Reason::Idle), |(at, why)| (Some(at), why))
     }
 
     fn next_seq(&mut self) -> u32 {

@@ -7,7 +7,7 @@ use super::{Pool, stats::count, transmit::Packet};
 use crate::{
     membership::members::{MemberId, State},
     serf::coordinate::{COORDINATES, median_of_three},
-    time::{Duration, Instant},
+    time::{Duration, Instant, earliest},
     wire::{
         coordinate::Coordinate,
         gossip::{Ack, Claim, IndirectPing},
@@ -50,13 +50,13 @@ impl Probe {
 
 impl Pool<'_> {
     pub(super) fn probe_deadline(&self) -> Option<Instant> {
-        let relays = self.relays.iter().filter(|slot| slot.used).map(|slot| slot.deadline).min();
+        let mut relays = self.relays.iter().filter(|slot| slot.used).map(|slot| slot.deadline);
         let round = match &self.probe.round {
             Some(_) => self.probe_due().map(|due| due.min(self.probe.round.map_or(due, |round| round.again))),
             // With nobody to probe there is nothing to wake up for.
             None => (self.members.len() > self.members.gone() + 1).then_some(self.probe.next),
         };
-        [relays, round].into_iter().flatten().min()
+        earliest(&mut [earliest(&mut relays), round].into_iter().flatten())
     }
 
     pub(super) fn on_probe_time(&mut self, now: Instant) {
@@ -149,7 +149,7 @@ impl Pool<'_> {
         // A name cannot change while its slot is in use, and a target forgotten in the round ends it below.
         let mut asked = [MemberId::SELF; 8];
         for place in 0..usize::from(self.config.timing.indirect_checks).min(asked.len()) {
-            let chosen = self.members.random(&mut self.rng, |id, slot| {
+            let chosen = self.members.random(&mut self.rng, &mut |id, slot| {
                 id != round.target && slot.state == State::Alive && !asked.contains(&id)
             });
             let Some(helper) = chosen else { break };
@@ -160,7 +160,7 @@ impl Pool<'_> {
             let (seq, address) = (round.seq, target.address());
             let mut name = [0; crate::wire::gossip::MAX_NAME];
             let node = copy_name(self.members.name(round.target), &mut name);
-            self.send_written(to, true, |w| {
+            self.send_written(to, true, &|w| {
                 IndirectPing { node, target: address, seq, nack, source, source_node }.emit(w);
             });
         }

@@ -86,7 +86,7 @@ impl Pool<'_> {
         let source = self.config.advertise_in_pings.then_some(self.config.advertise);
         let source_node = if source.is_some() { self.config.name } else { "" };
         let node = ask.node;
-        self.send_written(target, true, |w| Ping { node, seq, source, source_node }.emit(w));
+        self.send_written(target, true, &|w| Ping { node, seq, source, source_node }.emit(w));
     }
 
     fn on_ack(&mut self, now: Instant, from: SocketAddr, ack: &Ack<'_>) {

@@ -52,7 +52,7 @@ impl Pool<'_> {
                 None => {
                     // Who joins through us must be heard of, whether we have room for it or not.
                     if self.introduces {
-                        self.broadcast(Queue::Member, MemberId::NOBODY, |w| {
+                        self.broadcast(Queue::Member, MemberId::NOBODY, &|w| {
                             Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w);
                         });
                     }
@@ -90,7 +90,7 @@ impl Pool<'_> {
         if slot.state != State::Alive {
             self.members.set_state(id, State::Alive, now);
         }
-        self.broadcast(Queue::Member, id, |w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
+        self.broadcast(Queue::Member, id, &|w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
         if was_gone {
             self.on_member_join(now, id);
             if self.config.consul_rules
@@ -151,7 +151,7 @@ impl Pool<'_> {
                 let from = self.members.hash(claim.from);
                 if self.members.get_mut(id).suspicion.confirm(from) {
                     self.spread.suspicion = Some(now);
-                    self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+                    self.broadcast(Queue::Member, id, &|w| claim.emit(w, SUSPECT));
                 }
             }
             State::Alive if id == MemberId::SELF => self.refute(claim.incarnation),
@@ -163,7 +163,7 @@ impl Pool<'_> {
                 slot.suspicion = suspicion;
                 // The first look finds out when the next is due.
                 self.spread.suspicion = Some(now);
-                self.broadcast(Queue::Member, id, |w| claim.emit(w, SUSPECT));
+                self.broadcast(Queue::Member, id, &|w| claim.emit(w, SUSPECT));
             }
             State::Dead | State::Left | State::Free => {}
         }
@@ -193,7 +193,7 @@ impl Pool<'_> {
         let state = if claim.from == claim.node { State::Left } else { State::Dead };
         self.members.set_state(id, state, now);
         self.members.get_mut(id).incarnation = claim.incarnation;
-        self.broadcast(Queue::Member, id, |w| claim.emit(w, DEAD));
+        self.broadcast(Queue::Member, id, &|w| claim.emit(w, DEAD));
         self.on_member_leave(id);
     }
 
@@ -270,8 +270,8 @@ impl Pool<'_> {
     }
 
     /// Queues a message for everybody.
-    pub(super) fn broadcast(&mut self, queue: Queue, about: MemberId, emit: impl Fn(&mut Writer<'_>)) {
-        let len = Writer::measure(&emit);
+    pub(super) fn broadcast(&mut self, queue: Queue, about: MemberId, emit: &dyn Fn(&mut Writer<'_>)) {
+        let len = Writer::measure(emit);
         if let Some(place) = self.queue.push(&mut self.outbox, queue, about, len) {
             emit(&mut Writer::new(self.outbox.get_mut(place)));
         }

@@ -56,7 +56,7 @@ impl Pool<'_> {
             }
         };
         if news && pass_on {
-            self.pass_on(Queue::Intent, |w| intent.emit_join(w));
+            self.pass_on(Queue::Intent, &|w| intent.emit_join(w));
         }
     }
 
@@ -79,7 +79,7 @@ impl Pool<'_> {
             }
         };
         if news && pass_on {
-            self.pass_on(Queue::Intent, |w| intent.emit_leave(w));
+            self.pass_on(Queue::Intent, &|w| intent.emit_leave(w));
         }
     }
 
@@ -101,12 +101,14 @@ impl Pool<'_> {
         }
     }
 
-    /// Says with the current clock that we are here.
+    /// Says that we are here, later than anything that may have been said of us. Whoever has us as left tells newcomers so
+    /// with one tick more than the leave had (spec §9.4): that may be all that the clock of our first contact has seen.
     pub(super) fn announce_join(&mut self) {
+        self.clock.tick();
         let intent = Intent { ltime: self.clock.time(), node: self.config.name, prune: false };
         self.members.get_mut(MemberId::SELF).status_ltime = intent.ltime;
         self.clock.tick();
-        self.pass_on(Queue::Intent, |w| intent.emit_join(w));
+        self.pass_on(Queue::Intent, &|w| intent.emit_join(w));
     }
 
     /// `message` is what came, to be passed on; events out of a push/pull are not.
@@ -119,7 +121,7 @@ impl Pool<'_> {
         }
         self.keep_event(event);
         if let Some(message) = message {
-            self.pass_on(Queue::Event, |w| w.octets(message));
+            self.pass_on(Queue::Event, &|w| w.octets(message));
         }
     }
 
@@ -137,7 +139,7 @@ impl Pool<'_> {
             return;
         }
         if query.flags & FLAG_NO_BROADCAST == 0 {
-            self.pass_on(Queue::Query, |w| w.octets(message));
+            self.pass_on(Queue::Query, &|w| w.octets(message));
         }
         self.answer_query(query);
     }
@@ -277,7 +279,7 @@ impl Pool<'_> {
             return self.on_answer(&response);
         }
         let to = self.with_port(query.address);
-        self.send_written(to, false, |w| {
+        self.send_written(to, false, &|w| {
             w.byte(envelope::USER);
             response.emit(w);
         });
@@ -287,7 +289,7 @@ impl Pool<'_> {
         }
         let mut chosen = [MemberId::SELF; RELAYS];
         for place in 0..factor.min(chosen.len()) {
-            let helper = self.members.random(&mut self.rng, |id, slot| {
+            let helper = self.members.random(&mut self.rng, &mut |id, slot| {
                 slot.state == State::Alive && slot.vsn[4] >= 5 && !chosen.contains(&id)
             });
             let Some(helper) = helper else { break };
@@ -298,7 +300,7 @@ impl Pool<'_> {
     }
 
     fn send_relay(&mut self, via: SocketAddr, to: SocketAddr, name: &str, response: &QueryResponse<'_>) {
-        self.send_written(via, false, |w| {
+        self.send_written(via, false, &|w| {
             w.byte(envelope::USER);
             Relay { to, name, message: &[] }.emit(w);
             response.emit(w);
@@ -313,15 +315,15 @@ impl Pool<'_> {
         }
         let to = self.with_port(relay.to);
         let message = relay.message;
-        self.send_written(to, false, |w| {
+        self.send_written(to, false, &|w| {
             w.byte(envelope::USER);
             w.octets(message);
         });
     }
 
     /// Queues a serf message for everybody.
-    pub(super) fn pass_on(&mut self, queue: Queue, emit: impl Fn(&mut Writer<'_>)) {
-        self.broadcast(queue, MemberId::SELF, |w| {
+    pub(super) fn pass_on(&mut self, queue: Queue, emit: &dyn Fn(&mut Writer<'_>)) {
+        self.broadcast(queue, MemberId::SELF, &|w| {
             w.byte(envelope::USER);
             emit(w);
         });

@@ -9,7 +9,7 @@ use super::{Pool, exchange::Progress, lifecycle::JoinEnd, memory::NOWHERE, stats
 use crate::{
     agent::{Output, Owner, Purpose, StreamId, StreamInput, Target, Ticket},
     membership::members::MemberId,
-    time::Instant,
+    time::{Instant, earliest},
     wire::{
         crypt::{self, StreamSealer},
         envelope,
@@ -225,7 +225,7 @@ impl Pool<'_> {
 
     pub(super) fn stream_deadline(&self) -> Option<Instant> {
         let open = self.streams.iter().filter(|slot| slot.role != Role::Free && slot.wishes & WISH_CLOSE == 0);
-        open.map(|slot| slot.deadline).min()
+        earliest(&mut open.map(|slot| slot.deadline))
     }
 
     pub(super) fn next_stream_wish(&mut self) -> Option<Wish> {
@@ -272,7 +272,7 @@ impl Pool<'_> {
                 let node = super::probe::copy_name(self.members.name(member), &mut name);
                 let source = self.config.advertise_in_pings.then_some(self.config.advertise);
                 let source_node = if source.is_some() { self.config.name } else { "" };
-                self.say(now, at, false, |w| Ping { node, seq, source, source_node }.emit(w));
+                self.say(now, at, false, &|w| Ping { node, seq, source, source_node }.emit(w));
             }
             Role::Free | Role::Accepted => {}
             _ => self.send_image(at),
@@ -340,9 +340,9 @@ impl Pool<'_> {
     }
 
     /// Sends one small message, then closes the stream if it is the last.
-    fn say(&mut self, now: Instant, at: usize, last: bool, emit: impl Fn(&mut Writer<'_>)) {
+    fn say(&mut self, now: Instant, at: usize, last: bool, emit: &dyn Fn(&mut Writer<'_>)) {
         let label = self.config.label.as_bytes();
-        let plain_len = Writer::measure(&emit);
+        let plain_len = Writer::measure(emit);
         let key = self.keyring.primary().filter(|_| self.config.verify_outgoing);
         let slot = &mut self.streams[at];
         let front = if label.is_empty() { 0 } else { 2 + label.len() };
@@ -478,7 +478,7 @@ impl Pool<'_> {
         }
         if self.is_encrypted() && self.config.verify_incoming {
             count(&mut self.stats.undecryptable);
-            return self.say(now, at, true, |w| {
+            return self.say(now, at, true, &|w| {
                 emit_err(w, "Encryption is configured but remote state is not encrypted");
             });
         }
@@ -490,7 +490,7 @@ impl Pool<'_> {
         let frame = &mut head[front..];
         let Some(frame_head) = frame.first_chunk::<FRAME_HEAD>().copied() else { return };
         if !self.is_encrypted() {
-            return self.say(now, at, true, |w| {
+            return self.say(now, at, true, &|w| {
                 emit_err(w, "Remote state is encrypted and encryption is not configured");
             });
         }
@@ -547,7 +547,7 @@ impl Pool<'_> {
             (Ok(Message::Ping(ping)), Role::Accepted) => {
                 if ping.node.is_empty() || ping.node == self.config.name {
                     let seq = ping.seq;
-                    self.say(now, at, true, |w| Ack { seq, payload: &[] }.emit(w));
+                    self.say(now, at, true, &|w| Ack { seq, payload: &[] }.emit(w));
                 } else {
                     self.close_stream(at);
                 }

@@ -46,8 +46,8 @@ impl Pool<'_> {
     }
 
     /// Writes a message now, to be sent to one address at the next poll.
-    pub(super) fn send_written(&mut self, to: SocketAddr, filled: bool, emit: impl Fn(&mut Writer<'_>)) {
-        let len = Writer::measure(&emit);
+    pub(super) fn send_written(&mut self, to: SocketAddr, filled: bool, emit: &dyn Fn(&mut Writer<'_>)) {
+        let len = Writer::measure(emit);
         let Some(mail) = (len <= BUDGET).then(|| self.mail.put(len)).flatten() else {
             count(&mut self.stats.packets_dropped);
             return;

@@ -6,43 +6,60 @@ pub type MatchTag = fn(expr: &str, value: &str) -> Option<bool>;
 /// Matches what tag filters mostly are: texts with `.*` between them, `^` and `$` at their ends, `|` between several. An
 /// expression with any other operator is beyond it.
 pub fn match_simple(expr: &str, value: &str) -> Option<bool> {
-    let simple = expr.split('|').all(|one| {
-        let (_, texts, _) = parts(one);
-        texts.split(".*").all(|text| !text.contains(['.', '^', '$', '*', '+', '?', '(', ')', '[', ']', '{', '}', '\\']))
-    });
+    let alternatives = || expr.as_bytes().split(|&octet| octet == b'|');
+    let simple = alternatives().all(|one| is_simple(parts(one).1));
     // `.` is no line's end.
-    (simple && !value.contains('\n')).then(|| expr.split('|').any(|one| match_one(one, value)))
+    (simple && !value.contains('\n')).then(|| alternatives().any(|one| match_one(one, value.as_bytes())))
 }
 
 /// An alternative: anchored in front, its texts, anchored behind.
-fn parts(one: &str) -> (bool, &str, bool) {
-    let (one, front) = one.strip_prefix('^').map_or((one, false), |rest| (rest, true));
-    let (one, behind) = one.strip_suffix('$').map_or((one, false), |rest| (rest, true));
+fn parts(one: &[u8]) -> (bool, &[u8], bool) {
+    let (one, front) = one.strip_prefix(b"^").map_or((one, false), |rest| (rest, true));
+    let (one, behind) = one.strip_suffix(b"$").map_or((one, false), |rest| (rest, true));
     (front, one, behind)
 }
 
-fn match_one(one: &str, value: &str) -> bool {
-    let (front, texts, behind) = parts(one);
-    let (texts, last) = match texts.rsplit_once(".*") {
-        Some((texts, last)) if behind => (texts, last),
-        None if behind => return if front { value == texts } else { value.ends_with(texts) },
-        _ => (texts, ""),
-    };
-    let (mut rest, mut texts) = (value, texts.split(".*"));
-    if front {
-        match rest.strip_prefix(texts.next().unwrap_or("")) {
-            Some(after) => rest = after,
-            None => return false,
-        }
+/// Whether `.*` is the only operator.
+fn is_simple(mut texts: &[u8]) -> bool {
+    while let Some((octet, rest)) = texts.split_first() {
+        texts = match (octet, rest) {
+            (b'.', [b'*', rest @ ..]) => rest,
+            (operator, _) if b".^$*+?()[]{}\\".contains(operator) => return false,
+            (_, rest) => rest,
+        };
     }
+    true
+}
+
+fn match_one(one: &[u8], value: &[u8]) -> bool {
+    let (mut anchored, mut texts, behind) = parts(one);
+    let mut rest = value;
     // Each text at its first place leaves the most for those behind it.
-    for text in texts {
-        match rest.split_once(text) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
+    while let Some(len) = find(texts, b".*") {
+        let text = &texts[..len];
+        let after = match anchored {
+            true => rest.strip_prefix(text),
+            false => find(rest, text).and_then(|at| rest.get(at + len..)),
+        };
+        let Some(after) = after else { return false };
+        (rest, texts, anchored) = (after, &texts[len + 2..], false);
     }
-    rest.ends_with(last)
+    match (anchored, behind) {
+        (true, true) => rest == texts,
+        (true, false) => rest.starts_with(texts),
+        (false, true) => rest.ends_with(texts),
+        (false, false) => find(rest, texts).is_some(),
+    }
+}
+
+/// Where `part` begins in `text` for the first time.
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    (0..=text.len().checked_sub(part.len())?).find(|&at| text[at..].starts_with(part))
+}
+
+/// Whether `part` is somewhere in `text`. The standard library's search is for long texts, and long itself.
+pub(crate) fn has(text: &str, part: &str) -> bool {
+    find(text.as_bytes(), part.as_bytes()).is_some()
 }
 
 #[cfg(test)]

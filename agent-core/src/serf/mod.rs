@@ -2,7 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod coordinate;
-mod filter;
+pub(crate) mod filter;
 pub(crate) mod recent;
 pub(crate) mod seen;
 

@@ -67,7 +67,7 @@ impl<'m> Recent<'m> {
         }
         let slots = &mut self.slots[..self.len];
         // The place is told by what it was: slots change their number, so the pack knows no owner.
-        let place = self.text.push(0, len, |_, old, new| {
+        let place = self.text.push(0, len, &mut |_, old, new| {
             if let Some(slot) = slots.iter_mut().find(|slot| slot.place == old) {
                 slot.place = new;
             }

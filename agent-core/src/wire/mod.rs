@@ -13,6 +13,7 @@ pub mod crypt;
 pub mod dns;
 pub mod envelope;
 pub mod gossip;
+pub mod ip;
 pub mod lzw;
 pub mod msgpack;
 pub mod push_pull;

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     config::Config,
     driver::{CommandFailed, Handle, Kind, Machine as _, Notice},
-    model::{KeyringResponse, Map},
+    model::{KeyringRequest, KeyringResponse, Map},
     rpc::codec,
     whole_file,
 };
@@ -127,8 +127,8 @@ pub async fn follow<K: Kind>(handle: Handle<K>, path: PathBuf) {
 }
 
 /// What is to be done with the gossip keys of all members.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
+#[derive(Clone, PartialEq, Eq)]
+enum Operation {
     /// Count them.
     List,
     /// Let this key decrypt.
@@ -144,7 +144,7 @@ impl Operation {
     ///
     /// # Errors
     /// Another operation, or a key that is no base64. The text has no part of the key.
-    pub fn new(name: &str, key: &str) -> Result<Self, String> {
+    fn new(name: &str, key: &str) -> Result<Self, String> {
         let key = || STANDARD.decode(key).map_err(|_| "the key is no base64; `keygen` makes one that is".to_owned());
         match name {
             "list" => Ok(Operation::List),
@@ -166,11 +166,22 @@ struct KeyResponse {
     result: bool,
 }
 
+/// Does what a request says to the pool of `handle`. What went wrong is in the response.
+pub async fn answer<K: Kind>(handle: &Handle<K>, datacenter: &str, asked: &KeyringRequest) -> KeyringResponse {
+    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
+    match Operation::new(&asked.operation, &asked.key) {
+        Ok(operation) => request(handle, datacenter, &operation, asked.relay_factor)
+            .await
+            .unwrap_or_else(|error| failed(error.to_string())),
+        Err(error) => failed(error),
+    }
+}
+
 /// Asks every member of a pool for `operation` and sums up what they say.
 ///
 /// # Errors
 /// The query could not be sent.
-pub async fn request<K: Kind>(
+async fn request<K: Kind>(
     handle: &Handle<K>,
     datacenter: &str,
     operation: &Operation,

@@ -15,14 +15,15 @@ use agent_core::{
 };
 use tokio::sync::{Notify, broadcast::error::RecvError, watch};
 
-use super::{join_once, wan::Wan};
+use super::{join, wan::Wan};
 use crate::{
     config::Config,
     definition::{Check, CheckKind, Service},
     driver::{AgentKind, CommandFailed, Handle, MemberInfo, Notice, Script, Scripts},
     http::local::{Itself, LocalAgent, LocalError, Member, UserEvent},
     model::{
-        Coordinate, EventFireRequest, HealthCheck, Map, NodeService, Octets, QueryOptions, ServiceAddress, Weights,
+        Coordinate, EventFireRequest, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets,
+        QueryOptions, ServiceAddress, Weights,
     },
     rpc::{BoxFuture, Rpc, codec},
 };
@@ -115,6 +116,18 @@ impl Local {
         job: impl for<'m> FnOnce(&mut Agent<'m>, agent_core::time::Instant) -> T + Send + 'static,
     ) -> Result<T, LocalError> {
         self.handle.with(job).await.map_err(|stopped| LocalError::Failed(stopped.to_string()))
+    }
+
+    /// Fires an event in a plain Serf pool: no server is asked, and what is sent is what any Serf agent sends.
+    async fn fire_plain(&self, event: UserEvent) -> Result<(), LocalError> {
+        if [&event.node_filter, &event.service_filter, &event.tag_filter].iter().any(|filter| !filter.is_empty()) {
+            return Err(LocalError::Failed("events of a plain serf pool have no filters: leave them out".to_owned()));
+        }
+        let payload = event.payload.unwrap_or_default().0;
+        let fire = move |agent: &mut Agent<'_>, now| {
+            agent.command(now, Command::UserEvent { name: &event.name, payload: &payload, coalesce: false }).map(|_| ())
+        };
+        self.command(fire).await?.map_err(refused)
     }
 
     /// Keeps the script of a check and gives the key under which the core asks for it.
@@ -311,8 +324,8 @@ impl LocalAgent for Local {
     fn join(&self, address: String, wan: bool) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
             let joined = match (wan, &self.wan) {
-                (false, _) => join_once(&self.handle, &address).await,
-                (true, Some(wan)) => join_once(wan.handle(), &address).await,
+                (false, _) => join::once(&self.handle, &address).await,
+                (true, Some(wan)) => join::once(wan.handle(), &address).await,
                 (true, None) if self.config.server => {
                     let text = "the WAN pool is off: ports.serf_wan switches it on";
                     return Err(LocalError::Failed(text.to_owned()));
@@ -368,8 +381,15 @@ impl LocalAgent for Local {
         Box::pin(async move { Err(LocalError::Failed("reload is not implemented yet by lictor".to_owned())) })
     }
 
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse> {
+        Box::pin(async move { super::keyring::answer(&self.handle, &self.config.datacenter, &request).await })
+    }
+
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>> {
         Box::pin(async move {
+            if self.config.serf_only {
+                return self.fire_plain(event).await;
+            }
             let message = EventMessage {
                 id: event.id,
                 name: event.name.clone(),
@@ -443,6 +463,20 @@ struct EventMessage {
     version: u8,
 }
 
+impl EventMessage {
+    /// An event of a plain Serf pool. It has no id; lists and their index need one, so it is made of its Lamport time.
+    fn plain(ltime: u64, name: String, payload: Vec<u8>) -> Self {
+        log::info!("serf: EventUser: {name}");
+        EventMessage {
+            id: format!("00000000-0000-0000-{:04x}-{:012x}", ltime >> 48, ltime & 0xffff_ffff_ffff),
+            name,
+            payload: (!payload.is_empty()).then_some(Octets(payload)),
+            version: 1,
+            ..EventMessage::default()
+        }
+    }
+}
+
 /// Keeps the last events, and tells of every change.
 async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Config>) {
     let mut notices = handle.subscribe();
@@ -450,10 +484,15 @@ async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Conf
     loop {
         match notices.recv().await {
             Ok(Notice::User { ltime, name, payload }) => {
-                let Some(name) = name.strip_prefix(EVENT_PREFIX) else { continue };
-                let Ok(message) = codec::from_slice::<EventMessage>(&payload) else {
-                    log::warn!("event {name}: its payload is not one of Consul's; it is not shown");
-                    continue;
+                let message = if config.serf_only {
+                    EventMessage::plain(ltime, name, payload)
+                } else {
+                    let Some(name) = name.strip_prefix(EVENT_PREFIX) else { continue };
+                    let Ok(message) = codec::from_slice::<EventMessage>(&payload) else {
+                        log::warn!("event {name}: its payload is not one of Consul's; it is not shown");
+                        continue;
+                    };
+                    message
                 };
                 if !concerns(&message.node_filter, &config.node_name) {
                     continue;

@@ -63,7 +63,8 @@ fn name(target: &str) -> String {
     match path.split("::").next().unwrap_or(path) {
         "agent" => "agent".to_owned(),
         "raft" => "agent.server.raft".to_owned(),
-        "pool" | "membership" | "serf" => "agent.serf.lan".to_owned(),
+        // Of either pool: a pool does not know which it is.
+        "pool" | "membership" | "serf" => "agent.serf".to_owned(),
         other => format!("agent.{other}"),
     }
 }

@@ -105,7 +105,7 @@ pub async fn follow(
         });
         match notices.recv().await {
             Ok(Notice::Member(change, member)) => {
-                log_change(change, &member);
+                log_change("agent.serf.lan", change, &member);
                 let happened = record(&member);
                 members.change(change, member);
                 let reaped = change == MemberChange::Reaped;
@@ -130,8 +130,8 @@ async fn tell(news: &Option<mpsc::Sender<MemberNews>>, what: MemberNews) {
     }
 }
 
-/// Serf's lines.
-pub fn log_change(change: MemberChange, member: &MemberInfo) {
+/// Serf's lines, under the name `log` of the pool.
+pub fn log_change(log: &str, change: MemberChange, member: &MemberInfo) {
     let event = match change {
         MemberChange::Joined => "EventMemberJoin",
         MemberChange::Updated => "EventMemberUpdate",
@@ -139,5 +139,5 @@ pub fn log_change(change: MemberChange, member: &MemberInfo) {
         MemberChange::Left => "EventMemberLeave",
         MemberChange::Reaped => "EventMemberReap",
     };
-    log::info!("serf: {event}: {} {}", member.name, member.address.ip());
+    log::info!(target: log, "serf: {event}: {} {}", member.name, member.address.ip());
 }

@@ -7,10 +7,12 @@
 //! ```
 
 mod identity;
+mod join;
 mod keyring;
 mod local;
 mod logging;
 mod members;
+mod recovery;
 mod server;
 mod snapshot;
 mod tags;
@@ -42,10 +44,7 @@ use crate::{
     cli::{agent::banner, product::Product},
     config::{Config, Listen},
     dns,
-    driver::{
-        self, AgentHeap, AgentKind, Clock, CommandFailed, Handle, Host, Kind, Machine as _, PlainDial, PoolSizes,
-        Scripts, Sockets,
-    },
+    driver::{self, AgentHeap, AgentKind, Clock, Handle, Host, PlainDial, PoolSizes, Scripts, Sockets},
     http::{self, Api, Listener, local::LocalAgent as _},
     rpc::{Client, Pool, Router, Rpc, ServerInfo},
     shutdown::{Signals, Wish},
@@ -57,10 +56,6 @@ const NEWS: usize = 1024;
 const REBALANCE: Duration = Duration::from_secs(150);
 /// Answers under way get this long when the agent stops.
 const GOODBYE: Duration = Duration::from_millis(100);
-/// How often `retry_max` is looked after.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long the join of `start_join` may take per address.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the agent cannot start. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +166,7 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let router = Router::new(&config.datacenter);
     let (give_up, mut given_up) = mpsc::channel(1);
     if config.retry_max > 0 && !config.retry_join.is_empty() {
-        tasks.spawn(watch_seeds(handle.clone(), config.retry_max, give_up.clone()));
+        tasks.spawn(join::watch_seeds(handle.clone(), config.retry_max, give_up.clone()));
     }
     let (wan, wan_core) = match wan_sockets {
         Some(sockets) => {
@@ -212,7 +207,7 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let rpc = match &running {
         Some(running) => Rpc::new(running.server.clone()),
         None => {
-            let client = Arc::new(Client::new(Pool::default(), servers.clone()));
+            let client = Arc::new(Client::new(Pool::from_address(config.bind_addr), servers.clone()));
             tasks.spawn(rebalance(client.clone()));
             Rpc::new(client)
         }
@@ -239,9 +234,9 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     }
     let (_dns_settings, _dns_ports) = open_dns(&config, rpc)?;
 
-    start_join(&handle, "LAN", "start_join", &config.start_join).await?;
+    join::at_start(&handle, "LAN", "start_join", &config.start_join).await?;
     match &wan {
-        Some(wan) => start_join(wan.handle(), "WAN", "start_join_wan", &config.start_join_wan).await?,
+        Some(wan) => join::at_start(wan.handle(), "WAN", "start_join_wan", &config.start_join_wan).await?,
         None if config.start_join_wan.is_empty() && config.retry_join_wan.is_empty() => {}
         None => {
             log::warn!("start_join_wan and retry_join_wan are for servers with ports.serf_wan on: nothing is joined")
@@ -292,7 +287,7 @@ async fn until_stopped(
             }
             () = local.told_to_leave() => Wish::Leave,
             Some(why) = given_up.recv() => {
-                log::error!("{why}");
+                log::error!("Retry join failed: error=\"agent: {why}\"");
                 return 1;
             }
             why = &mut failed => {
@@ -481,58 +476,6 @@ fn look_ups(config: &Config) -> dns::LookupOptions {
         allow_stale: config.dns_rules.allow_stale,
         max_stale: config.dns_rules.max_stale,
         ..dns::LookupOptions::new(&config.datacenter)
-    }
-}
-
-/// Joins one address or name, once.
-async fn join_once<K: Kind>(handle: &Handle<K>, seed: &str) -> Result<Outcome, CommandFailed> {
-    let seed = seed.to_owned();
-    handle.finish(move |machine, now| machine.command(now, Command::Join { seed: &seed, ignore_old: true })).await
-}
-
-/// The same, and logs why it did not work. `pool` is LAN or WAN.
-async fn join<K: Kind>(handle: &Handle<K>, pool: &str, seed: &str) -> bool {
-    let why = match tokio::time::timeout(JOIN_TIMEOUT, join_once(handle, seed)).await {
-        Ok(Ok(Outcome::Joined(_) | Outcome::Ok)) => return true,
-        Ok(Ok(Outcome::Failed(why))) => why.to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer in {JOIN_TIMEOUT:?}"),
-    };
-    log::warn!("({pool}) couldn't join: address={seed} error=\"{why}\"");
-    false
-}
-
-/// Joins the addresses of the setting `name`; that none answers ends the agent.
-async fn start_join<K: Kind>(handle: &Handle<K>, pool: &str, name: &str, seeds: &[String]) -> Result<(), StartError> {
-    if seeds.is_empty() {
-        return Ok(());
-    }
-    log::info!("({pool}) joining: addresses={seeds:?}");
-    let mut joined = 0;
-    for seed in seeds {
-        joined += usize::from(join(handle, pool, seed).await);
-    }
-    if joined == 0 {
-        return Err(StartError::Setting(format!("no address of {name} answered")));
-    }
-    log::info!("({pool}) joined: number_of_nodes={joined}");
-    Ok(())
-}
-
-/// Gives up when nobody of `retry_join` answered in more than `most` rounds after the start.
-async fn watch_seeds(handle: Handle<AgentKind>, most: u32, give_up: mpsc::Sender<&'static str>) {
-    loop {
-        let look = handle.with(|agent, _| (agent.pool().stats().seed_rounds, agent.members().nth(1).is_some()));
-        match look.await {
-            Ok((rounds, false)) if rounds > most => {
-                // Whoever listens may be stopping already.
-                let _ = give_up.send("max join retry exhausted, exiting").await;
-                return;
-            }
-            Ok((_, false)) => tokio::time::sleep(LOOK).await,
-            // Somebody is there: from now on there is no end of trying.
-            Ok((_, true)) | Err(_) => return,
-        }
     }
 }
 

@@ -7,20 +7,21 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
     keyring,
     members::{Members, rpc_address},
+    recovery::{self, RecoveryError},
     wan::Wan,
 };
 use crate::{
     config::Config,
-    driver::{AgentKind, Handle, Kind, MemberInfo},
+    driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
-    model::{KeyringRequest, KeyringResponse},
-    raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
+    model::KeyringResponse,
+    raft::{self, Directory, Disk, ProposeError, Raft, Role, Suffrage},
     rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
 };
@@ -33,7 +34,6 @@ pub struct Running {
     /// RPC, answered here.
     pub server: Server,
     raft: Raft,
-    router: Router,
     own_id: String,
     _tasks: JoinSet<()>,
 }
@@ -52,6 +52,9 @@ pub enum ServerError {
     /// Raft's log or snapshots.
     #[error(transparent)]
     Raft(#[from] raft::OpenError),
+    /// The configuration that an operator left for it.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
 }
 
 /// What a server works with.
@@ -85,16 +88,19 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
         address: SocketAddr::new(config.advertise_addr, port),
         suffrage: Suffrage::Voter,
     };
-    let directory = directory(&config)?;
+    let disk: Arc<dyn Disk> = Arc::new(directory(&config)?);
+    if let Some(data_dir) = &config.data_dir {
+        recovery::carry_out(&data_dir.join("raft"), &own, &disk)?;
+    }
     let store = Arc::new(Store::default());
-    let pool = Pool::default();
+    let pool = Pool::from_address(config.bind_addr);
     let known = members.clone();
     let mut settings = raft::Config::new(own.clone(), u32::from(config.raft_multiplier), seed);
     settings.snapshot_threshold = config.raft_snapshot_threshold.unwrap_or(settings.snapshot_threshold);
     settings.trailing_logs = config.raft_trailing_logs.unwrap_or(settings.trailing_logs);
     let raft = Raft::open(
         settings,
-        Arc::new(directory),
+        disk,
         Machine(store.clone()),
         raft::tcp_connector(config.bind_addr),
         Arc::new(move |ip| known.is_server_address(ip)),
@@ -123,16 +129,16 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
             });
             Ok(())
         }),
-        router: router.clone(),
+        router,
         keyring: keys(handle.clone(), wan, config.datacenter.clone()),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(rpc::listener::serve(tcp, server.clone(), config.rpc_limits));
     let list = members.clone();
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
-    tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
+    tasks.spawn(steer(config.clone(), own, raft.clone(), members, server.clone(), servers));
     tasks.spawn(announce_leader(raft.clone(), handle));
-    Ok(Running { server, raft, router, own_id: node_id.to_owned(), _tasks: tasks })
+    Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
 }
 
 /// How the gossip keys of both pools are reached.
@@ -141,24 +147,14 @@ fn keys(lan: Handle<AgentKind>, wan: Option<Wan>, datacenter: String) -> rpc::Ke
         let (lan, wan, datacenter) = (lan.clone(), wan.clone().filter(|_| in_wan), datacenter.clone());
         Box::pin(async move {
             let response = match (&wan, in_wan) {
-                (Some(wan), _) => keys_of(wan.handle(), &datacenter, &request).await,
+                (Some(wan), _) => keyring::answer(wan.handle(), &datacenter, &request).await,
                 // Nobody there, nobody to ask.
                 (None, true) => KeyringResponse { datacenter, ..KeyringResponse::default() },
-                (None, false) => keys_of(&lan, &datacenter, &request).await,
+                (None, false) => keyring::answer(&lan, &datacenter, &request).await,
             };
             KeyringResponse { wan: in_wan, ..response }
         })
     })
-}
-
-async fn keys_of<K: Kind>(handle: &Handle<K>, datacenter: &str, request: &KeyringRequest) -> KeyringResponse {
-    let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
-    match keyring::Operation::new(&request.operation, &request.key) {
-        Ok(operation) => keyring::request(handle, datacenter, &operation, request.relay_factor)
-            .await
-            .unwrap_or_else(|error| failed(error.to_string())),
-        Err(error) => failed(error),
-    }
 }
 
 /// The raft directory; `-dev` keeps it only as long as the process.
@@ -248,7 +244,7 @@ impl Running {
             section(vec![
                 ("acl", "disabled".to_owned()),
                 ("bootstrap", config.bootstrap.to_string()),
-                ("known_datacenters", self.router.datacenters().len().to_string()),
+                ("known_datacenters", self.server.router().datacenters().len().to_string()),
                 ("leader", (status.role == Role::Leader).to_string()),
                 ("leader_addr", leader),
                 ("server", "true".to_owned()),
@@ -309,9 +305,10 @@ async fn steer(
     own: raft::Server,
     raft: Raft,
     members: Members,
-    pool: Pool,
+    server: Server,
     mut servers: watch::Receiver<Vec<ServerInfo>>,
 ) {
+    let mut stability = leader::Stability::default();
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let alone = config.bootstrap || config.dev || config.bootstrap_expect == 1;
@@ -323,14 +320,23 @@ async fn steer(
         }
         let known = raft.servers();
         if known.is_empty() {
-            let first = if alone { Some(vec![own.clone()]) } else { expected(&config, &own, &members, &pool).await };
+            let first =
+                if alone { Some(vec![own.clone()]) } else { expected(&config, &own, &members, server.pool()).await };
             if let Some(first) = first {
                 log::info!("bootstrapping the cluster with {} servers", first.len());
                 if let Err(error) = raft.bootstrap(first).await {
                     log::warn!("bootstrap: {error}");
                 }
             }
-        } else if raft.status().role == Role::Leader {
+        } else if raft.status().role != Role::Leader {
+            // Who leads next looks for itself.
+            stability = leader::Stability::default();
+        } else {
+            let span = server.store().state().autopilot().server_stabilization_time;
+            let stable = stability.update(&server.server_health(), Instant::now(), span.duration());
+            if let Err(error) = promote(&raft, &stable).await {
+                log::warn!("raft configuration: {error}");
+            }
             let rivals = rivals(&members.servers(&config.datacenter));
             let text = rivals.join(" and ");
             if rivals.len() > 1 && text != complaint {
@@ -367,6 +373,18 @@ fn rivals(servers: &[MemberInfo]) -> Vec<String> {
     servers.iter().filter(alone).map(|server| server.name.clone()).collect()
 }
 
+/// Servers that were added without a vote get it when they have been healthy for `ServerStabilizationTime`, as in Consul.
+/// Raft itself waits until they have caught up.
+async fn promote(raft: &Raft, stable: &[String]) -> Result<(), ProposeError> {
+    for server in raft.servers().iter() {
+        if server.suffrage == Suffrage::NonVoter && stable.iter().any(|id| id.eq_ignore_ascii_case(&server.id)) {
+            log::info!("server {} is stable, it may vote", server.name);
+            raft.add_server(raft::Server { suffrage: Suffrage::Staging, ..server.clone() }).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Adds or removes one member, if that is due.
 async fn fit(config: &Config, raft: &Raft, own: &raft::Server, member: &MemberInfo) -> Result<(), ProposeError> {
     if member.tag("role") != Some("consul") || member.tag("dc") != Some(&config.datacenter) {
@@ -378,7 +396,7 @@ async fn fit(config: &Config, raft: &Raft, own: &raft::Server, member: &MemberIn
     match member.status {
         MemberStatus::Alive if known.is_none_or(|known| known.address != address) => {
             log::info!("adding server {} at {address}", member.name);
-            let suffrage = Suffrage::Staging;
+            let suffrage = known.map_or(Suffrage::NonVoter, |known| known.suffrage);
             raft.add_server(raft::Server { id: id.to_owned(), name: member.name.clone(), address, suffrage }).await
         }
         MemberStatus::Left if known.is_some() && id != own.id => {

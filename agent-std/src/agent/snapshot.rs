@@ -143,7 +143,7 @@ pub async fn rejoin<K: Kind>(handle: Handle<K>, seeds: Vec<SocketAddr>) {
             .finish(move |machine, now| machine.command(now, Command::Join { seed: &text, ignore_old: true }))
             .await;
         match joined {
-            Ok(Outcome::Joined(_)) => return log::info!("serf: Re-joined to previously known node: {seed}"),
+            Ok(Outcome::Joined(1..)) => return log::info!("serf: Re-joined to previously known node: {seed}"),
             Ok(_) => {}
             Err(error) => log::debug!("joining {seed} again: {error}"),
         }

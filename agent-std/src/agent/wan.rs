@@ -198,7 +198,7 @@ async fn follow(wan: Wan, router: Router) {
         tokio::select! {
             _ = tick.tick() => {}
             notice = notices.recv() => match notice {
-                Ok(Notice::Member(change, member)) => log_change(change, &member),
+                Ok(Notice::Member(change, member)) => log_change("agent.serf.wan", change, &member),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -243,7 +243,7 @@ async fn flood(wan: Wan, config: Arc<Config>, lan: Members, mut servers: watch::
             let Some(port) = port.filter(|port| *port != 0) else { continue };
             let address = SocketAddr::new(server.address.ip(), port).to_string();
             log::debug!("joining {} of the LAN pool to the WAN pool at {address}", server.name);
-            join(&wan.handle, "WAN", &address).await;
+            join::tried(&wan.handle, "WAN", &address).await;
         }
     }
 }
@@ -259,12 +259,12 @@ async fn retry(wan: Wan, config: Arc<Config>, give_up: mpsc::Sender<&'static str
                 log::info!("(WAN) joining: wan_addresses={:?}", config.retry_join_wan);
                 let mut joined = 0;
                 for address in &config.retry_join_wan {
-                    joined += u32::from(join(&wan.handle, "WAN", address).await);
+                    joined += u32::from(join::tried(&wan.handle, "WAN", address).await);
                 }
                 failed = if joined > 0 { 0 } else { failed + 1 };
                 if config.retry_max_wan > 0 && failed > config.retry_max_wan {
                     // Whoever listens may be stopping already.
-                    let _ = give_up.send("max WAN join retry exhausted, exiting").await;
+                    let _ = give_up.send("max join WAN retry exhausted, exiting").await;
                     return;
                 }
             }

@@ -14,8 +14,8 @@ pub(super) const SPEC: Spec = Spec {
     path: "rtt",
     synopsis: "Estimates network round trip time between nodes",
     usage: "[options] node1 [node2]",
-    about: "Estimates the round trip time between two nodes of the datacenter, or two servers of the WAN pool. The second one is the agent's own node \
-            unless given.",
+    about: "Estimates the round trip time between two nodes of the datacenter, or two servers of the WAN pool. The second \
+            one is the agent's own node unless given.",
     kind: Kind::Leaf {
         flags: |command| {
             flags::http(command).arg(flags::switch("wan", "Use WAN coordinates; names are then node.datacenter."))

@@ -14,11 +14,13 @@ pub mod meta;
 pub mod schema;
 pub mod secret;
 
+mod gossip;
 mod high;
 pub mod low;
 mod merge;
 mod validate;
 
+pub use gossip::GossipKey;
 pub use high::{Config, DnsRules, Listen, Ports};
 pub use low::Low;
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     definition::{Check, Service},
-    model::{Coordinate, HealthCheck, Map, NodeService, Octets},
+    model::{Coordinate, HealthCheck, KeyringRequest, KeyringResponse, Map, NodeService, Octets},
     rpc::BoxFuture,
 };
 
@@ -123,6 +123,8 @@ pub trait LocalAgent: Send + Sync + 'static {
     fn force_leave(&self, node: String, prune: bool) -> BoxFuture<'_, Result<(), LocalError>>;
     /// Reads the configuration again.
     fn reload(&self) -> BoxFuture<'_, Result<(), LocalError>>;
+    /// Lists or changes the gossip keys of the LAN pool's members. What went wrong is in the response.
+    fn keyring(&self, request: KeyringRequest) -> BoxFuture<'_, KeyringResponse>;
     /// Sends a user event to the whole datacenter `dc`.
     fn fire(&self, event: UserEvent, dc: String, token: String) -> BoxFuture<'_, Result<(), LocalError>>;
 }

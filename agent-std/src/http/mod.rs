@@ -39,6 +39,8 @@ pub struct Settings {
     pub node_id: String,
     /// Whether it is a server.
     pub server: bool,
+    /// Whether it is a member of a plain Serf pool.
+    pub serf_only: bool,
     /// Indent all JSON (`-dev`).
     pub indent: bool,
     /// Whether scripts may come over HTTP.
@@ -65,6 +67,7 @@ impl Settings {
             node_name: config.node_name.clone(),
             node_id: node_id.to_owned(),
             server: config.server,
+            serf_only: config.serf_only,
             indent: config.dev,
             enable_script_checks: config.enable_script_checks,
             allow_unprintable: config.disable_http_unprintable_char_filter,

@@ -57,6 +57,11 @@ impl MemoryDisk {
         disk
     }
 
+    /// Another course of what is left to chance.
+    pub(super) fn set_random(&self, seed: u64) {
+        self.lock().random = seed | 1;
+    }
+
     pub(super) fn set_fault(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
     }

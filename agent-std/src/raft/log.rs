@@ -80,7 +80,7 @@ impl Log {
         let mut names = disk.list().map_err(StorageError::io("list the directory"))?;
         names.retain(|name| name.starts_with(PREFIX));
         names.sort();
-        let (mark, marked) = open_mark(&*disk, owner)?;
+        let (mut mark, marked) = open_mark(&*disk, owner)?;
 
         let mut reader = Reader { owner, marked, ..Reader::default() };
         let mut file = None;
@@ -116,6 +116,11 @@ impl Log {
         if reader.next_sequence.max(1) <= marked {
             let file = names.last().map_or(MARK, String::as_str);
             return Err(StorageError::corrupt(file, at, "the end of the log is missing"));
+        }
+        // A power cut may have left an older number; from here on the last frame is known to be whole.
+        let whole = reader.next_sequence.saturating_sub(1);
+        if whole > marked {
+            write_mark(&mut *mark, owner, whole)?;
         }
         let log = Self {
             disk,
@@ -182,8 +187,7 @@ impl Log {
         segment.last_index = segment.last_index.max(last);
         self.at = at + bytes.len() as u64;
         self.next_sequence += 1;
-        let mark = FileHeader { kind: FileKind::Mark, owner: self.owner, sequence }.emit();
-        self.mark.write_at(&mark, 0).map_err(StorageError::io("write mark"))
+        write_mark(&mut *self.mark, self.owner, sequence)
     }
 
     /// Removes segments that hold no entry above `index`. The last segment always stays.
@@ -226,6 +230,12 @@ fn open_mark(disk: &dyn Disk, owner: u64) -> Result<(Box<dyn DiskFile>, u64), St
         return Err(StorageError::corrupt(MARK, HEADER as u64, "octets are left over"));
     }
     Ok((file, header.sequence))
+}
+
+/// Remembers that frame `sequence` has been synced.
+fn write_mark(mark: &mut dyn DiskFile, owner: u64, sequence: u64) -> Result<(), StorageError> {
+    let header = FileHeader { kind: FileKind::Mark, owner, sequence }.emit();
+    mark.write_at(&header, 0).map_err(StorageError::io("write mark"))
 }
 
 fn check_owner(file: &str, found: u64, own: u64) -> Result<(), StorageError> {

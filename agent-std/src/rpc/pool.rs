@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::AsyncWriteExt,
-    net::TcpStream,
+    net::TcpSocket,
     time::{Instant, timeout},
 };
 
@@ -43,6 +43,8 @@ struct Shared {
     servers: Mutex<HashMap<SocketAddr, Arc<tokio::sync::Mutex<Option<Session>>>>>,
     idle: Mutex<HashMap<SocketAddr, Idle>>,
     seq: AtomicU64,
+    /// Where connections come from; none: the system chooses.
+    local: Option<IpAddr>,
 }
 
 struct Idle {
@@ -51,6 +53,13 @@ struct Idle {
 }
 
 impl Pool {
+    /// One whose connections come from `local`, as Consul's servers see it: the address that this agent is bound to. An
+    /// unspecified one leaves the choice to the system.
+    pub fn from_address(local: IpAddr) -> Self {
+        let local = Some(local).filter(|local| !local.is_unspecified());
+        Pool { shared: Arc::new(Shared { local, ..Shared::default() }) }
+    }
+
     /// Calls `method` of the server at `address`. No retry here, and no deadline: a blocking query takes its time. A
     /// server that dies meanwhile is noticed by its missing pongs.
     ///
@@ -85,7 +94,7 @@ impl Pool {
         }
         self.idle().remove(&address);
         let failed = |error| RpcError::Connect(format!("failed to get conn: dial tcp {address}: {error}"));
-        let session = dial(address).await.map_err(failed)?;
+        let session = dial(self.shared.local, address).await.map_err(failed)?;
         *server = Some(session.clone());
         Ok(session)
     }
@@ -125,8 +134,12 @@ impl Pool {
     }
 }
 
-async fn dial(address: SocketAddr) -> std::io::Result<Session> {
-    let mut stream = timeout(DIAL, TcpStream::connect(address)).await??;
+async fn dial(local: Option<IpAddr>, address: SocketAddr) -> std::io::Result<Session> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(local) = local.filter(|local| local.is_ipv4() == address.is_ipv4()) {
+        socket.bind((local, 0).into())?;
+    }
+    let mut stream = timeout(DIAL, socket.connect(address)).await??;
     stream.set_nodelay(true)?;
     stream.write_all(&[YAMUX]).await?;
     let (session, _no_streams) = Session::start(stream, Side::Client);

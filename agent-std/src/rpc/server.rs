@@ -172,6 +172,11 @@ impl Server {
         &self.shared.config.pool
     }
 
+    /// Ways to other datacenters.
+    pub fn router(&self) -> &Router {
+        &self.shared.config.router
+    }
+
     /// What is known of the servers' health.
     pub fn server_health(&self) -> ServerHealthReply {
         self.shared.server_health()
@@ -269,13 +274,26 @@ impl Shared {
     /// The one place where calls are forwarded: to another datacenter, or to the leader, waiting up to 7 s for there to be
     /// one. `local` runs here, on the leader, or at once for stale reads, and once more when it says
     /// that the leader has moved.
-    pub async fn answer<F: Future<Output = Result<Vec<u8>, Step>> + Send>(
+    pub fn answer<'a, F: Future<Output = Result<Vec<u8>, Step>> + Send + 'a>(
+        &'a self,
+        datacenter: &'a str,
+        freshness: Freshness,
+        method: &'a str,
+        args: &'a [u8],
+        local: impl Fn() -> F + Send + Sync + 'a,
+    ) -> impl Future<Output = Result<Vec<u8>, CallError>> + Send + 'a {
+        // One copy of the code for all methods, and only as much memory as this one needs: thousands may wait here.
+        let local = move || -> BoxFuture<'a, _> { Box::pin(local()) };
+        async move { self.answer_by(datacenter, freshness, method, args, &local).await }
+    }
+
+    async fn answer_by<'a>(
         &self,
         datacenter: &str,
         freshness: Freshness,
         method: &str,
         args: &[u8],
-        local: impl Fn() -> F,
+        local: &(dyn Fn() -> BoxFuture<'a, Result<Vec<u8>, Step>> + Send + Sync),
     ) -> Result<Vec<u8>, CallError> {
         // Empty is an error in 1.8.7 and means the own one since 1.15; no peer relies on the error.
         if !datacenter.is_empty() && !datacenter.eq_ignore_ascii_case(&self.config.datacenter) {

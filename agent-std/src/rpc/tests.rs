@@ -1,5 +1,7 @@
 //! A server with its listener on a port of the system's, driven over real sockets.
 
+mod elsewhere;
+
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
@@ -28,7 +30,11 @@ impl Drop for Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let (server, solo) = solo::server();
+        Bench::start_in("dc1").await
+    }
+
+    async fn start_in(datacenter: &str) -> Self {
+        let (server, solo) = solo::server_of(datacenter);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(listener::serve(listener, server.clone(), listener::Limits::default()));

@@ -1,43 +1,65 @@
-//! The board's select button on pin F1, low while pressed. Under QEMU it is the control key.
+//! The board's buttons, low while pressed. Under QEMU they are the control and the arrow keys.
 
 use embassy_time::Timer;
 
-use crate::reg::reg;
+use crate::reg::{Reg, reg};
 
 reg! {
-    /// Port F, pin 1 alone: the address carries the mask.
-    PIN = 0x4002_5000 + (1 << 1 << 2);
-    /// Pull-up.
-    PUR = 0x4002_5510;
-    /// Digital function.
-    DEN = 0x4002_551C;
+    /// Port E, pins 0 to 2 alone: the address carries the mask.
+    PINS_E = 0x4002_4000 + (0b111 << 2);
+    /// Port E: pull-up.
+    PUR_E = 0x4002_4510;
+    /// Port E: digital function.
+    DEN_E = 0x4002_451C;
+    /// Port F, pin 1 alone.
+    PINS_F = 0x4002_5000 + (1 << 1 << 2);
+    /// Port F: pull-up.
+    PUR_F = 0x4002_5510;
+    /// Port F: digital function.
+    DEN_F = 0x4002_551C;
 }
 
-const F1: u32 = 1 << 1;
 /// Looked at this often; shorter presses are bounces.
 const LOOK_MS: u64 = 100;
 
-/// The select button.
-pub struct Button;
+/// A button.
+#[derive(Clone, Copy)]
+pub enum Button {
+    Up,
+    Down,
+    Left,
+    Select,
+}
 
-impl Button {
-    /// Sets the pin up.
+/// The buttons, and which of them were pressed at the last look.
+pub struct Buttons(u32);
+
+impl Buttons {
+    /// Sets the pins up.
     pub fn start() -> Self {
-        PUR.write(PUR.read() | F1);
-        DEN.write(DEN.read() | F1);
-        Button
+        let on = |register: Reg, pins: u32| register.write(register.read() | pins);
+        on(PUR_E, 0b111);
+        on(DEN_E, 0b111);
+        on(PUR_F, 1 << 1);
+        on(DEN_F, 1 << 1);
+        Buttons(0)
     }
 
-    /// Returns once it was pressed and let go. The level alone tells nothing: QEMU's pin is low until its first key.
-    pub async fn pressed(&self) {
-        let mut was_low = false;
+    /// The next button that was pressed and let go. The level alone tells nothing: QEMU's pins are low until their first
+    /// key.
+    pub async fn next(&mut self) -> Button {
         loop {
             Timer::after_millis(LOOK_MS).await;
-            let is_low = PIN.read() & F1 == 0;
-            if was_low && !is_low {
-                return;
+            let pressed = !PINS_E.read() & 0b111 | (!PINS_F.read() & 1 << 1) << 2;
+            let released = self.0 & !pressed;
+            self.0 = pressed;
+            match released.trailing_zeros() {
+                0 => return Button::Up,
+                1 => return Button::Down,
+                2 => return Button::Left,
+                3 => return Button::Select,
+                _ => {}
             }
-            was_low = is_low;
         }
     }
 }

@@ -34,7 +34,7 @@ pub fn start() {
     RCC.write(rcc & !BYPASS);
 
     RCGC1.write(RCGC1.read() | 1 << 16 | 1); // timer 0, UART 0
-    RCGC2.write(RCGC2.read() | 1 << 30 | 1 << 28 | 1 << 5); // PHY, MAC, GPIO port F
+    RCGC2.write(RCGC2.read() | 1 << 30 | 1 << 28 | 1 << 5 | 1 << 4); // PHY, MAC, GPIO ports F and E
     // A block may be touched three cycles after its clock was switched on.
     cortex_m::asm::delay(3);
 }

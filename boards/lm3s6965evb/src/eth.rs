@@ -1,7 +1,8 @@
 //! The chip's Ethernet controller as an embassy-net driver.
 //!
 //! Sending is synchronous: a frame is copied to the FIFO and on its way before the next. Receiving takes one frame at
-//! a time from a FIFO of up to 31. The MAC address is read from the controller, where QEMU's `mac=` or the boot loader
+//! a time from a FIFO of up to 31, and lets the agent run before the next: its socket has room for a few datagrams, and
+//! all members answer a query at once. The MAC address is read from the controller, where QEMU's `mac=` or the boot loader
 //! put it, so that one image serves many boards.
 
 use core::task::Context;
@@ -56,6 +57,8 @@ pub struct Ethernet {
     rx: &'static mut [u8; BUFFER],
     tx: &'static mut [u8; BUFFER],
     mac: [u8; 6],
+    /// A frame was taken and the agent has not run since.
+    is_full: bool,
 }
 
 impl Ethernet {
@@ -72,7 +75,7 @@ impl Ethernet {
         STATUS.write(u32::MAX);
         MASK.write(RX_ARRIVED | RX_OVERRUN);
         irq::enable(irq::ETHERNET);
-        Ethernet { rx: RX.take(), tx: TX.take(), mac: [a, b, c, d, e, f] }
+        Ethernet { rx: RX.take(), tx: TX.take(), mac: [a, b, c, d, e, f], is_full: false }
     }
 
     /// The board's MAC address.
@@ -107,7 +110,12 @@ impl Driver for Ethernet {
     type TxToken<'a> = Tx<'a>;
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Rx<'_>, Tx<'_>)> {
-        self.has_frame(cx).then_some((Rx(self.rx), Tx(self.tx)))
+        if core::mem::take(&mut self.is_full) {
+            cx.waker().wake_by_ref();
+            return None;
+        }
+        self.is_full = self.has_frame(cx);
+        self.is_full.then_some((Rx(self.rx), Tx(self.tx)))
     }
 
     fn transmit(&mut self, _cx: &mut Context<'_>) -> Option<Tx<'_>> {

@@ -11,6 +11,7 @@ use agent_core::{
     checks::Health,
     local::{CheckDef, CheckKind, ServiceDef},
     time::Duration,
+    wire::rpc::Text,
 };
 use agent_embedded::{
     Buffers, Host, Link, OUTPUT, SOCKETS,
@@ -35,7 +36,7 @@ mod sensor;
 mod settings;
 mod time;
 
-use button::Button;
+use button::{Button, Buttons};
 use eth::Ethernet;
 use log::log;
 use sensor::Sensor;
@@ -86,7 +87,7 @@ async fn begin(spawner: Spawner, stack: Stack<'static>, settings: &'static Setti
     if link.command(Command::Register(&THERMOMETER)).is_err() {
         log!(error, "the service was refused");
     }
-    spawner.spawn(leave_on_button(link).expect("started once"));
+    spawner.spawn(heed_buttons(link).expect("started once"));
     spawner.spawn(work(link).expect("started once"));
     spawner.spawn(agent(stack, link).expect("started once"));
 }
@@ -183,8 +184,13 @@ struct Thermometer(Sensor);
 impl Host for Thermometer {
     fn check(&mut self, _check: HostCheck<'_>, output: &mut heapless::String<OUTPUT>) -> Health {
         let tenths = self.0.read();
-        // Too long for the buffer: then the text is cut, the judgement stands.
-        let _ = core::fmt::write(output, format_args!("{}.{} °C", tenths / 10, tenths.abs() % 10));
+        let mut text = Text::<OUTPUT>::new(if tenths < 0 { "-" } else { "" });
+        text.push_number((tenths.unsigned_abs() / 10).into());
+        text.push(b".");
+        text.push_number((tenths.unsigned_abs() % 10).into());
+        text.push(" °C".as_bytes());
+        // It has no more octets than the buffer.
+        let _ = output.push_str(text.as_str());
         match tenths {
             ..300 => Health::Passing,
             300..400 => Health::Warning,
@@ -198,9 +204,11 @@ impl Host for Thermometer {
             Event::Finished { .. } => log!(info, "command finished"),
             Event::Lagged => log!(warn, "events were lost"),
             Event::User { name, .. } => log!(info, "event {=str}", *name),
+            Event::Answer { from, .. } => log!(info, "answer from {=str}", *from),
+            Event::Keys => log!(info, "gossip keys changed"),
             // The core has logged it.
             Event::Trouble(_) => {}
-            Event::Answer { .. } | Event::Keys | Event::Local => {}
+            Event::Local => {}
         }
     }
 }
@@ -217,11 +225,30 @@ async fn work(link: &'static Link<'static>) {
     }
 }
 
+/// Up tells everybody, down asks everybody, left shows whom the board knows, select leaves.
 #[embassy_executor::task]
-async fn leave_on_button(link: &'static Link<'static>) {
-    Button::start().pressed().await;
-    log!(info, "leaving");
-    if link.command(Command::Leave).is_err() {
-        log!(error, "cannot leave");
+async fn heed_buttons(link: &'static Link<'static>) {
+    let mut buttons = Buttons::start();
+    loop {
+        let command = match buttons.next().await {
+            Button::Up => Command::UserEvent { name: "button", payload: b"up", coalesce: false },
+            Button::Down => Command::Query { name: "button", payload: b"down", ack: true },
+            Button::Left => {
+                link.look(|agent| {
+                    for member in agent.members() {
+                        log!(info, "knows {=str} {=str}", member.name, member.status.as_str());
+                    }
+                });
+                log!(info, "knows nobody else");
+                continue;
+            }
+            Button::Select => {
+                log!(info, "leaving");
+                Command::Leave
+            }
+        };
+        if link.command(command).is_err() {
+            log!(error, "the button's command was refused");
+        }
     }
 }

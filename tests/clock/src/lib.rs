@@ -27,7 +27,7 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
         let ahead = ahead();
         // SAFETY: the caller's promise; the kernel has just written there.
         let time = unsafe { &mut *time };
-        let millis = i64::from(time.tv_nsec) / 1_000_000 + ahead % 1000;
+        let millis = time.tv_nsec / 1_000_000 + ahead % 1000;
         time.tv_sec += ahead / 1000 + millis.div_euclid(1000);
         time.tv_nsec = millis.rem_euclid(1000) * 1_000_000;
     }

@@ -3,11 +3,15 @@
 //! What is measured is the agents' doing only in part: the machine's state decides the rest. Both sides therefore take
 //! turns or run at the same time, and a reader judges the ratio, never a figure alone.
 
+pub mod catalog;
+pub mod failover;
 pub mod idle;
 pub mod kv;
+pub mod loss;
 pub mod proc;
 pub mod start;
 pub mod table;
+pub mod watch;
 
 use std::{
     thread,
@@ -28,13 +32,19 @@ pub struct Plan {
     pub load: Duration,
     /// Rounds of what is quickly done.
     pub rounds: usize,
+    /// Nodes of the large catalog.
+    pub nodes: usize,
+    /// Reads that wait for one key.
+    pub watchers: usize,
 }
 
 impl Plan {
     /// Enough to see a change of a half: about a minute.
-    pub const QUICK: Plan = Plan { idle: Duration::from_secs(20), load: Duration::from_secs(3), rounds: 1 };
+    pub const QUICK: Plan =
+        Plan { idle: Duration::from_secs(20), load: Duration::from_secs(3), rounds: 1, nodes: 1000, watchers: 1000 };
     /// About five minutes.
-    pub const FULL: Plan = Plan { idle: Duration::from_secs(60), load: Duration::from_secs(10), rounds: 5 };
+    pub const FULL: Plan =
+        Plan { idle: Duration::from_secs(60), load: Duration::from_secs(10), rounds: 5, nodes: 10_000, watchers: 5000 };
 }
 
 /// Looks every millisecond until `look` succeeds; returns how long that took since `since`.

@@ -4,16 +4,19 @@ use std::process::ExitCode;
 
 use agent_tests::{
     Result,
-    bench::{Plan, idle, kv, start, table::Table},
+    bench::{Plan, catalog, failover, idle, kv, start, table::Table, watch},
 };
 
 /// A part by name, and what it measures.
 type Part = (&'static str, fn(&mut Table, Plan) -> Result<()>);
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 6] = [
     ("start", |table, plan| start::run(table, plan.rounds)),
     ("idle", |table, plan| idle::run(table, plan.idle)),
     ("kv", |table, plan| kv::run(table, plan.load)),
+    ("watch", |table, plan| watch::run(table, plan.watchers)),
+    ("catalog", |table, plan| catalog::run(table, plan.nodes)),
+    ("failover", |table, plan| failover::run(table, plan.rounds)),
 ];
 
 fn main() -> ExitCode {
@@ -33,7 +36,11 @@ fn run() -> Result<()> {
         match arg.as_str() {
             "--quick" => plan = Plan::QUICK,
             name if PARTS.iter().any(|part| part.0 == name) => wanted.push(arg),
-            other => return Err(format!("{other}: neither --quick nor one of start, idle, kv").into()),
+            other => {
+                return Err(
+                    format!("{other}: neither --quick nor one of {}", PARTS.map(|part| part.0).join(", ")).into()
+                );
+            }
         }
     }
     let mut table = Table::default();

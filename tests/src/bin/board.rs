@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, process::ExitCode};
 use agent_embedded::provision::Settings;
 use agent_tests::{
     Result,
-    qemu::{Board, Forward, Network},
+    qemu::{Board, Button, Forward, Network},
 };
 
 const USAGE: &str = "\
@@ -60,7 +60,7 @@ fn run() -> Result<()> {
     let mut board = Board::start(number, Network::Forward(forward), &settings);
     for line in std::io::stdin().lines() {
         match line?.trim() {
-            "leave" => board.press_button(),
+            "leave" => board.press(Button::Select),
             value => match value.parse() {
                 Ok(tenths) => board.set_sensor(tenths),
                 Err(_) => eprintln!("neither `leave` nor a number: {value:?}"),

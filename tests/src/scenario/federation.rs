@@ -36,9 +36,10 @@ fn site(datacenter: &'static str, kind: Kind, count: u8, wan: Option<String>) ->
             "encrypt": KEY,
             "retry_join_wan": wan.into_iter().collect::<Vec<_>>(),
             "retry_interval_wan": "1s",
-            // The LAN's times: Consul's WAN profile waits for links around the world.
+            "leave_on_terminate": true,
+            // The times of a LAN: the WAN profile waits for links around the world, and long for others to accuse too.
             "gossip_wan": {
-                "probe_interval": "1s", "probe_timeout": "500ms", "gossip_interval": "200ms", "suspicion_mult": 4,
+                "probe_interval": "1s", "probe_timeout": "500ms", "gossip_interval": "200ms", "suspicion_mult": 2,
             },
         })
     };
@@ -82,6 +83,30 @@ fn sees_wan(agent: &Agent, wanted: &[(String, Status)]) -> Result<()> {
     let mut wanted: Vec<_> = wanted.iter().map(|(name, status)| (name.as_str(), Some(*status as u64))).collect();
     wanted.sort_unstable();
     wait::check(found == wanted, || format!("{} sees {found:?} and not {wanted:?}", agent.name))
+}
+
+/// An agent that finds nobody stops after as many rounds as it is told, in either pool.
+///
+/// # Errors
+///
+/// When it goes on, or ends for another reason.
+pub fn gives_up(kind: Kind) -> Result<()> {
+    let network = Network::free(2)?;
+    // Nobody listens there.
+    let nobody = network.address(2).to_string();
+    let lan = json!({ "retry_join": [nobody], "retry_max": 1, "retry_interval": "1s" });
+    let wan = json!({
+        "retry_join": [], "retry_join_wan": [nobody], "retry_max_wan": 1, "retry_interval_wan": "1s",
+    });
+    for (role, settings, text) in [
+        (Role::Client(1), lan, "max join LAN retry exhausted, exiting"),
+        (Role::Server(1), wan, "max join WAN retry exhausted, exiting"),
+    ] {
+        let mut agent = Agent::start(network, 1, kind, role, &settings)?;
+        let status = agent.ended()?;
+        wait::check(status.code() == Some(1) && agent.log().contains(text), || format!("{status}: {}", agent.log()))?;
+    }
+    Ok(())
 }
 
 /// Two sites, `first` with its count of servers and `second` likewise. The second finds the first.
@@ -172,7 +197,9 @@ fn services(asker: &Site, owner: &Site) -> Result<()> {
     let service = json!({ "Name": name, "Port": 8080, "Tags": ["v1"] });
     owner.client.http.put("/v1/agent/service/register", &service.to_string())?;
     let target = format!("{node}.node.{there}.consul");
-    let node_address = owner.client.network.address(owner.client.host).to_string();
+    let std::net::IpAddr::V4(node_address) = owner.client.network.address(owner.client.host) else {
+        return Err("the network is not of IPv4".into());
+    };
     for agent in asker.agents() {
         wait::until("the service over HTTP", SETTLE, || {
             let rows = agent.http.get(&format!("/v1/health/service/{name}?passing&dc={there}"))?;
@@ -183,20 +210,24 @@ fn services(asker: &Site, owner: &Site) -> Result<()> {
         let found = list(&rows).iter().any(|row| text(row, "Node") == node && text(row, "Datacenter") == there);
         wait::check(found, || format!("{} answers {rows}", agent.name))?;
         for question in [format!("{name}.service.{there}.consul"), format!("_{name}._v1.service.{there}.consul")] {
-            let answer = dns::ask(agent.dns(), &question, dns::Kind::Srv)?;
-            let found = answer.records.contains(&Record::Srv(8080, target.clone()));
-            wait::check(found, || format!("{} answers {question} with {answer:?}", agent.name))?;
+            finds(agent, &question, &Record::Srv(8080, target.clone()))?;
         }
-        let answer = dns::ask(agent.dns(), &target, dns::Kind::A)?;
-        let found =
-            answer.records.iter().any(|record| matches!(record, Record::A(ip) if ip.to_string() == node_address));
-        wait::check(found, || format!("{} answers {target} with {answer:?}", agent.name))?;
+        finds(agent, &target, &Record::A(node_address))?;
         for question in [format!("{name}.service.consul"), format!("{name}.service.nowhere.consul")] {
             let answer = dns::ask(agent.dns(), &question, dns::Kind::Srv)?;
             wait::check(answer.code == NXDOMAIN, || format!("{} answers {question} with {answer:?}", agent.name))?;
         }
     }
     Ok(())
+}
+
+/// DNS answers of followers may be a moment behind: waits until `agent` answers with `record`.
+fn finds(agent: &Agent, question: &str, record: &Record) -> Result<()> {
+    let kind = if matches!(record, Record::A(_)) { dns::Kind::A } else { dns::Kind::Srv };
+    wait::until("the answer over DNS", SETTLE, || {
+        let answer = dns::ask(agent.dns(), question, kind)?;
+        wait::check(answer.records.contains(record), || format!("{} answers {question} with {answer:?}", agent.name))
+    })
 }
 
 /// No such name.
@@ -220,9 +251,7 @@ fn fails_over(asker: &Site, owner: &Site) -> Result<()> {
                 && found["Failovers"] == 1
                 && list(&found["Nodes"]).iter().any(|row| text(&row["Node"], "Node") == owner.client.name);
             wait::check(right, || format!("{} answers {found}", agent.name))?;
-            let answer = dns::ask(agent.dns(), &format!("{name}.query.consul"), dns::Kind::Srv)?;
-            let found = answer.records.contains(&Record::Srv(8080, target.clone()));
-            wait::check(found, || format!("{} answers {name} with {answer:?}", agent.name))?;
+            finds(agent, &format!("{name}.query.consul"), &Record::Srv(8080, target.clone()))?;
         }
         let found = agent.http.get("/v1/query/nowhere/execute")?;
         let right = text(&found, "Datacenter") == asker.datacenter && list(&found["Nodes"]).is_empty();
@@ -302,7 +331,7 @@ fn rotates(here: &Site, there: &Site, old: &str, new: &str) -> Result<()> {
 /// A server that leaves is left in both pools; those that stay go on answering for their datacenter.
 fn leaves(one: &Site, two: &mut Site) -> Result<()> {
     let gone = two.servers.len() - 1;
-    two.servers[gone].leave()?;
+    two.servers[gone].terminate()?;
     let name = format!("{}.{}", two.servers[gone].name, two.datacenter);
     let wanted: Vec<_> = one
         .names()

@@ -37,7 +37,7 @@ const SERVERS: u8 = 3;
 /// Clients at a time, each with one call at a time.
 const CLIENTS: usize = 5;
 /// Keys of a round: few enough that clients meet, enough that a round is several histories.
-pub const KEYS: usize = 5;
+pub const KEYS: usize = 8;
 /// After this time a client asks no longer what became of its call. Shorter than an election.
 const PATIENCE: Duration = Duration::from_millis(1200);
 /// A client's longest rest between two calls.
@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_millis(12);
 /// The longest trouble: an election, a lease and more.
 const LONGEST: Duration = Duration::from_millis(3500);
 /// Answers before trouble comes, and after it went.
-const CALM: usize = 60;
+const CALM: usize = 100;
 /// The node that sessions live on.
 const NODE: &str = "outside";
 /// A day in milliseconds.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     agent::{StreamId, StreamInput, Target},
+    config::Timing,
     membership::{BroadcastSlot, MemberSlot},
     serf::{EventSlot, IntentSlot, SeenSlot},
     time::Duration,
@@ -332,6 +333,20 @@ fn force_leave_makes_the_failed_left_and_prune_erases_them() {
     assert_eq!(world.pools[0].force_leave(world.now, "nobody", false), Err(CommandError::Unknown));
 }
 
+/// A device's stage does not hold the records of all the members that it knows, and still hears what follows them.
+#[test]
+fn a_small_stage_hears_of_every_status() {
+    let mut world = joined(24, |_, _| {});
+    let stage: &mut [u8] = Box::leak(vec![0; 1024].into_boxed_slice());
+    world.pools[23].stage = stage;
+    let id = world.pools[23].members.find("node-3").unwrap();
+    let slot = world.pools[23].members.get_mut(id);
+    slot.status_ltime = 0;
+    slot.set_status(MemberStatus::Leaving);
+    world.run(Duration::from_secs(120));
+    assert_eq!(world.statuses(23)["node-3"], MemberStatus::Alive);
+}
+
 #[test]
 fn an_event_reaches_everybody_once() {
     let mut world = joined(8, encrypted);
@@ -514,11 +529,47 @@ fn seeds_are_tried_until_somebody_is_there() {
 }
 
 #[test]
+fn rounds_over_seeds_are_counted_while_nobody_answers() {
+    let mut world = World::new(2, |at, config| {
+        if at == 0 {
+            (config.seeds, config.retry_join) = (&["10.9.9.1", "10.9.9.2"], Duration::from_secs(3));
+        }
+    });
+    world.run(Duration::from_secs(40));
+    let rounds = world.pools[0].stats().seed_rounds;
+    assert!((1..=14).contains(&rounds), "{rounds} rounds");
+    assert_eq!(world.pools[1].stats().seed_rounds, 0);
+}
+
+#[test]
+fn a_pool_of_servers_refuses_others_and_keeps_where_they_are() {
+    let wan = |at: usize, config: &mut PoolConfig<'static>| {
+        (config.servers_only, config.timing) = (true, Timing::wan());
+        config.tags = match at {
+            0 => &[("role", "consul"), ("dc", "dc1")],
+            1 => &[("role", "consul"), ("dc", "dc2")],
+            _ => &[("role", "node"), ("dc", "dc1")],
+        };
+    };
+    let mut world = World::new(3, wan);
+    world.pools[0].keep_places(Box::leak(vec![None; 2].into_boxed_slice()));
+    let seed = address(0).to_string();
+    for at in 1..3 {
+        world.pools[at].join(world.now, &seed, true).unwrap();
+    }
+    world.run(Duration::from_secs(30));
+    let names: Vec<String> = world.pools[0].members().map(|member| member.name.to_owned()).collect();
+    assert_eq!(names, ["node-0", "node-1"], "the client is not admitted");
+    assert!(world.pools[0].place("node-1").is_some_and(|place| place.is_valid()));
+    assert_eq!((world.pools[0].place("node-9"), world.pools[1].place("node-0")), (None, None));
+}
+
+#[test]
 fn joining_only_ourselves_is_no_join() {
     let mut world = World::new(1, |_, _| {});
     world.pools[0].join(world.now, "node-0", true).unwrap();
     world.run(Duration::from_secs(15));
-    assert!(world.log[0].1.contains("Failed"), "{:?}", world.log);
+    assert!(world.log[0].1.contains("finished Joined(0)"), "{:?}", world.log);
 }
 
 #[test]

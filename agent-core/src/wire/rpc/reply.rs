@@ -127,46 +127,64 @@ pub(super) enum Place {
     Tree,
 }
 
+/// Which places the entries of a map have: its own place, an entry's key in the wire's spelling, the entry's place.
+const ENTRIES: &[(Place, &str, Place)] = &[
+    (Place::Header, "Error", Place::HeaderError),
+    (Place::Header, "Seq", Place::HeaderSeq),
+    (Place::Instances, "Index", Place::Index),
+    (Place::Instances, "Nodes", Place::InstanceList),
+    (Place::Instance, "Node", Place::InstanceNode),
+    (Place::Instance, "Service", Place::InstanceService),
+    (Place::Instance, "Checks", Place::InstanceChecks),
+    (Place::InstanceNode, "Node", Place::InstanceNodeName),
+    (Place::InstanceNode, "Address", Place::InstanceNodeAddress),
+    (Place::InstanceService, "Address", Place::InstanceServiceAddress),
+    (Place::InstanceService, "Port", Place::InstancePort),
+    (Place::InstanceService, "Weights", Place::InstanceWeights),
+    (Place::InstanceWeights, "Passing", Place::WeightPassing),
+    (Place::InstanceWeights, "Warning", Place::WeightWarning),
+    (Place::InstanceCheck, "Status", Place::InstanceStatus),
+    (Place::Services, "Index", Place::Index),
+    (Place::Services, "NodeServices", Place::NodeServices),
+    (Place::NodeServices, "Node", Place::NodeInfo),
+    (Place::NodeServices, "Services", Place::ServiceList),
+    (Place::NodeInfo, "Node", Place::NodeName),
+    (Place::NodeInfo, "Address", Place::NodeAddress),
+    (Place::NodeInfo, "ID", Place::Field),
+    (Place::NodeInfo, "TaggedAddresses", Place::Tree),
+    (Place::NodeInfo, "Meta", Place::Tree),
+    (Place::Service, "ID", Place::RecordId),
+    (Place::Service, "Service", Place::Field),
+    (Place::Service, "Address", Place::Field),
+    (Place::Service, "Port", Place::Field),
+    (Place::Service, "EnableTagOverride", Place::Field),
+    (Place::Service, "Tags", Place::Tags),
+    (Place::Service, "Meta", Place::Tree),
+    (Place::Service, "TaggedAddresses", Place::Tree),
+    (Place::Service, "Weights", Place::Tree),
+    (Place::Checks, "Index", Place::Index),
+    (Place::Checks, "HealthChecks", Place::CheckList),
+    (Place::Check, "CheckID", Place::RecordId),
+    (Place::Check, "Name", Place::Field),
+    (Place::Check, "Status", Place::Field),
+    (Place::Check, "Notes", Place::Field),
+    (Place::Check, "ServiceID", Place::Field),
+    (Place::Check, "Output", Place::CheckOutput),
+];
+
 impl Place {
-    /// The place of `key` below this place. Keys are the wire's spelling.
+    /// The place of `key` below this place.
     fn child(self, key: &[u8]) -> Place {
-        match (self, key) {
-            (Place::Header, b"Error") => Place::HeaderError,
-            (Place::Header, b"Seq") => Place::HeaderSeq,
-            (Place::Instances | Place::Services | Place::Checks, b"Index") => Place::Index,
-            (Place::Instances, b"Nodes") => Place::InstanceList,
-            (Place::InstanceList, _) => Place::Instance,
-            (Place::Instance, b"Node") => Place::InstanceNode,
-            (Place::Instance, b"Service") => Place::InstanceService,
-            (Place::Instance, b"Checks") => Place::InstanceChecks,
-            (Place::InstanceNode, b"Node") => Place::InstanceNodeName,
-            (Place::InstanceNode, b"Address") => Place::InstanceNodeAddress,
-            (Place::InstanceService, b"Address") => Place::InstanceServiceAddress,
-            (Place::InstanceService, b"Port") => Place::InstancePort,
-            (Place::InstanceService, b"Weights") => Place::InstanceWeights,
-            (Place::InstanceWeights, b"Passing") => Place::WeightPassing,
-            (Place::InstanceWeights, b"Warning") => Place::WeightWarning,
-            (Place::InstanceChecks, _) => Place::InstanceCheck,
-            (Place::InstanceCheck, b"Status") => Place::InstanceStatus,
-            (Place::Services, b"NodeServices") => Place::NodeServices,
-            (Place::NodeServices, b"Node") => Place::NodeInfo,
-            (Place::NodeServices, b"Services") => Place::ServiceList,
-            (Place::NodeInfo, b"Node") => Place::NodeName,
-            (Place::NodeInfo, b"Address") => Place::NodeAddress,
-            (Place::NodeInfo, b"ID") => Place::Field,
-            (Place::NodeInfo, b"TaggedAddresses" | b"Meta") => Place::Tree,
-            (Place::ServiceList, _) => Place::Service,
-            (Place::Service, b"ID") => Place::RecordId,
-            (Place::Service, b"Service" | b"Address" | b"Port" | b"EnableTagOverride") => Place::Field,
-            (Place::Service, b"Tags") => Place::Tags,
-            (Place::Service, b"Meta" | b"TaggedAddresses" | b"Weights") => Place::Tree,
-            (Place::Checks, b"HealthChecks") => Place::CheckList,
-            (Place::CheckList, _) => Place::Check,
-            (Place::Check, b"CheckID") => Place::RecordId,
-            (Place::Check, b"Name" | b"Status" | b"Notes" | b"ServiceID") => Place::Field,
-            (Place::Check, b"Output") => Place::CheckOutput,
-            (Place::Tree | Place::Tags, _) => self,
-            _ => Place::Skip,
+        match self {
+            Place::InstanceList => Place::Instance,
+            Place::InstanceChecks => Place::InstanceCheck,
+            Place::ServiceList => Place::Service,
+            Place::CheckList => Place::Check,
+            Place::Tree | Place::Tags => self,
+            _ => {
+                let entry = ENTRIES.iter().find(|(map, name, _)| *map == self && name.as_bytes() == key);
+                entry.map_or(Place::Skip, |&(_, _, place)| place)
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Calls, written into a slice. Zero fields are left out; the rest keeps Go's sorted key order (rpc spec §4).
 
-use core::{fmt::Write as _, net::IpAddr};
+use core::net::IpAddr;
 
-use super::{Method, Text};
-use crate::wire::{coordinate::Coordinate, msgpack::Writer};
+use super::Method;
+use crate::wire::{coordinate::Coordinate, ip, msgpack::Writer};
 
 /// 2 s: the staleness a real agent allows for its anti-entropy reads (rpc spec §7).
 const MAX_STALE_NS: u64 = 2_000_000_000;
@@ -160,9 +160,7 @@ pub fn register<'c>(
     let entries = 5 + usize::from(count > 0) + usize::from(service.is_some()) + if skip_node { 0 } else { 1 };
     w.map(entries + token_entries(scope));
     w.text("Address");
-    let mut address = Text::<48>::EMPTY;
-    let _ = write!(address, "{}", node.address); // 48 octets hold every address
-    w.text(address.as_str());
+    w.text(ip::text(node.address).as_str());
     if count > 0 {
         w.text(if count == 1 { "Check" } else { "Checks" });
         if count > 1 {

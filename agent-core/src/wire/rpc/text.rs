@@ -29,6 +29,14 @@ impl<const N: usize> Text<N> {
         self.cut |= taken < octets.len();
     }
 
+    /// Appends `number` in decimal digits.
+    pub fn push_number(&mut self, number: u64) {
+        if number >= 10 {
+            self.push_number(number / 10);
+        }
+        self.push(&[b'0' + (number % 10) as u8]);
+    }
+
     /// The text; an octet that is not UTF-8 ends it.
     pub fn as_str(&self) -> &str {
         let octets = &self.octets[..usize::from(self.len)];

@@ -1,5 +1,6 @@
 //! Config spec §1 and §5, rule by rule. Texts were seen from a real Consul 1.8.7.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,4 +1,5 @@
-//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul.
+//! `/v1/operator/keyring`: the gossip keys of all members (http spec §8). Only servers change them, as in Consul; in a
+//! plain Serf pool every member does, as in Serf.
 
 use serde::Deserialize;
 
@@ -35,7 +36,7 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
     } else {
         serde_json::from_slice(&ask.body).map_err(|error| HttpError::bad(format!("Request decode failed: {error}")))?
     };
-    if !api.settings.server {
+    if !api.settings.server && !api.settings.serf_only {
         return Err(HttpError::new(500, "keyring operations must run against a server node"));
     }
     let operation = match ask.method.as_str() {
@@ -53,8 +54,12 @@ pub(super) async fn call(api: &Api, ask: &Ask) -> Result {
         options: QueryOptions { token: ask.token.clone(), ..QueryOptions::default() },
         ..KeyringRequest::default()
     };
-    let reply: KeyringReply = api.rpc.call("Internal.KeyringOperation", &request).await?;
-    let answers = reply.responses.unwrap_or_default();
+    let answers = if api.settings.serf_only {
+        vec![api.local.keyring(request).await]
+    } else {
+        let reply: KeyringReply = api.rpc.call("Internal.KeyringOperation", &request).await?;
+        reply.responses.unwrap_or_default()
+    };
     if let Some(text) = failures(&answers) {
         return Err(HttpError::new(500, text));
     }

@@ -228,7 +228,7 @@ impl World {
     fn write(&mut self, client: usize, key: usize) {
         let Some(leader) = self.some_leader() else { return };
         if !self.clients[client].registered {
-            return self.ask(client, leader, register(), Vec::new(), |reply| What::Register(reply));
+            return self.ask(client, leader, register(), Vec::new(), What::Register);
         }
         let Some(session) = self.clients[client].session else {
             self.numbers += 1;
