@@ -227,7 +227,7 @@ impl Net {
         let mut time = self.way();
         let mut wait = first;
         while self.weather.tcp_loses && self.loses(now + time, from, to) {
-            time += wait;
+            time = time + wait;
             wait = wait.saturating_mul(2);
         }
         time
