@@ -1,9 +1,16 @@
 //! What the leader does on its own (rpc spec §8): keeps the catalog in step with gossip, ends sessions that were not
 //! renewed, writes coordinates in batches, watches the servers' health. Proposes only what changes something, so an idle cluster's log rests.
 
+mod flap;
 mod health;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+pub use health::Stability;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use agent_core::pool::MemberStatus;
 use tokio::{
@@ -71,7 +78,7 @@ pub type Members = Arc<dyn Fn() -> Vec<MemberRecord> + Send + Sync>;
 
 /// Runs for ever; works while this server leads. `own_name` is this server's node: it never deregisters itself.
 pub async fn run(server: Server, own_name: String, members: Members, mut news: mpsc::Receiver<MemberNews>) {
-    let leader = Leader { server, own_name, members };
+    let leader = Leader { server, own_name, members, flaps: Mutex::default() };
     let mut seen = ConsensusView::default();
     let (mut leads, mut reconcile_at, mut coordinates_at) = (false, Instant::now(), Instant::now());
     let (mut health_at, mut restored) = (Instant::now(), leader.server.store().state().restored_index());
@@ -89,6 +96,11 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
             () = wake => None,
             event = news.recv(), if news_is_open => { news_is_open = event.is_some(); event }
         };
+        if let Some(MemberNews::Changed(member)) = &event
+            && member.status == MemberStatus::Failed
+        {
+            leader.flaps().failed(&member.name, Instant::now());
+        }
         next = None;
         let view = leader.server.consensus().view();
         // A new term is a new leadership: others may have led in between.
@@ -123,6 +135,10 @@ pub async fn run(server: Server, own_name: String, members: Members, mut news: m
         if result.is_err() {
             reconcile_at = now + RETRY;
         }
+        // Who was held is believed again as soon as it may be.
+        if let Some(release) = leader.flaps().next(now) {
+            reconcile_at = reconcile_at.min(release);
+        }
         leader.end_sessions().await;
         if now >= coordinates_at {
             coordinates_at = now + COORDINATES;
@@ -142,9 +158,14 @@ struct Leader {
     server: Server,
     own_name: String,
     members: Members,
+    flaps: Mutex<flap::Flaps>,
 }
 
 impl Leader {
+    fn flaps(&self) -> MutexGuard<'_, flap::Flaps> {
+        self.flaps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A new leader does not know when sessions were renewed: each gets its full time. What others committed before
     /// is in the store after the barrier.
     async fn begin(&self) -> Result<(), RpcError> {
@@ -196,10 +217,15 @@ impl Leader {
         let known = state.node(&member.name);
         let service = (member.tag("role") == CONSUL).then(|| consul_service(member));
         let address = member.address.ip().to_string();
+        let held = self.flaps().held(&member.name, Instant::now());
+        let (status, output) = match &held {
+            Some(reason) => (CRITICAL, reason.as_str()),
+            None => (PASSING, "Agent alive and reachable"),
+        };
         let in_step = known.is_some_and(|entry| {
             entry.node.address == address
                 && entry.node.id.eq_ignore_ascii_case(member.tag("id"))
-                && entry.checks.get(SERF_HEALTH).is_some_and(|check| check.status == PASSING)
+                && entry.checks.get(SERF_HEALTH).is_some_and(|check| check.status == status && check.output == output)
                 && service.as_ref().is_none_or(|service| has_service(entry, service))
         });
         if in_step {
@@ -215,7 +241,7 @@ impl Leader {
             tagged_addresses,
             node_meta,
             service,
-            check: Some(serf_health(&member.name, PASSING, "Agent alive and reachable")),
+            check: Some(serf_health(&member.name, status, output)),
             ..RegisterRequest::default()
         })
         .await

@@ -179,6 +179,15 @@ impl Agent {
         self.process.wait(LEAVE)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs after [`START`].
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        self.process.wait(START)
+    }
+
     /// Sends SIGTERM and waits for its end; a client leaves gracefully.
     ///
     /// # Errors
@@ -205,6 +214,15 @@ impl Agent {
     /// What the operating system says.
     pub fn resume(&mut self) -> Result<()> {
         self.process.signal(Signal::CONT)
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub fn check_ended(&mut self) -> Result<bool> {
+        Ok(self.process.check_running().is_err())
     }
 
     /// Runs one of its program's own commands against it, for example `"keyring"` with `["-list"]`; gives what it prints.

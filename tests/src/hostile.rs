@@ -313,7 +313,7 @@ impl Attacker {
             4 => message(|w| gossip::Ack { seq: number, payload: long.as_bytes() }.emit(w)),
             5 => message(|w| {
                 w.byte(envelope::USER);
-                Intent { ltime, node: about, prune: number % 2 == 0 }.emit_leave(w);
+                Intent { ltime, node: about, prune: number.is_multiple_of(2) }.emit_leave(w);
             }),
             6 => message(|w| {
                 w.byte(envelope::USER);

@@ -2,7 +2,7 @@
 
 use agent_tests::{
     repetitions,
-    scenario::federation::federates,
+    scenario::federation::{federates, gives_up},
     subject::Kind::{Consul, Lictor},
 };
 
@@ -28,4 +28,14 @@ fn larger_datacenters() {
         federates((Lictor, 3), (Consul, 3)).unwrap();
         federates((Lictor, 3), (Lictor, 3)).unwrap();
     }
+}
+
+#[test]
+fn consul_gives_up() {
+    gives_up(Consul).unwrap();
+}
+
+#[test]
+fn lictor_gives_up() {
+    gives_up(Lictor).unwrap();
 }

@@ -91,6 +91,9 @@ pub enum Command<'a> {
         payload: &'a [u8],
         /// Members that have nothing to say confirm it.
         ack: bool,
+        /// Each answer is sent once more by way of so many other members, at most 5, so that it arrives where datagrams get
+        /// lost.
+        relay_factor: u8,
     },
     /// Register or replace a service.
     Register(&'a crate::local::ServiceDef<'a>),

@@ -29,7 +29,7 @@ pub use memory::{REQUEST_MIN, Regions};
 #[doc(hidden)]
 pub use memory::{at_least, given};
 pub use names::{LookUpSlot, QuerySlot};
-pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target};
+pub use output::{Event, HostCheck, Outcome, Output, Purpose, Reason, Target, Trouble};
 pub use streams::ConnectionSlot;
 
 use crate::{
@@ -279,7 +279,9 @@ impl<'m> Agent<'m> {
             Command::UserEvent { name, payload, coalesce } => {
                 self.pool.user_event(now, name, payload, coalesce).map(Some)
             }
-            Command::Query { name, payload, ack } => self.pool.query(now, name, payload, ack).map(Some),
+            Command::Query { name, payload, ack, relay_factor } => {
+                self.pool.query(now, name, payload, ack, relay_factor).map(Some)
+            }
             Command::Register(def) => self.local.register(now, rng, def).map(|()| None),
             Command::Deregister { id } => self.local.deregister(id).map(|()| None),
             Command::RegisterCheck(def) => self.local.register_check(now, rng, def).map(|()| None),

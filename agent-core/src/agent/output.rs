@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::input::{CheckId, Port, StreamId, Ticket};
 use crate::{
-    pool::MemberEvent,
+    pool::{Member, MemberEvent},
     time::{Duration, Instant},
 };
 
@@ -142,8 +142,36 @@ pub enum Event<'a> {
     },
     /// A service or check changed state or reached the catalog; ask the `local` view for details.
     Local,
+    /// Something is wrong in the cluster that somebody should look after.
+    Trouble(Trouble<'a>),
     /// Events were dropped because the owner did not poll in time: look at the tables instead.
     Lagged,
+}
+
+/// What is wrong. Its `Display` says what, where and what to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble<'a> {
+    /// Two agents have one name. The first keeps it; the second is no member.
+    SameName {
+        /// The first.
+        holder: Member<'a>,
+        /// Where the second is.
+        address: SocketAddr,
+    },
+    /// Two agents have one node id, as copied disk images have. Both are members, and the catalog has the first.
+    SameId {
+        /// The first.
+        holder: Member<'a>,
+        /// The second's name.
+        name: &'a str,
+        /// Where the second is.
+        address: SocketAddr,
+    },
+    /// A member answers others and not us, twice in a row. Told once, until it answers us again.
+    OneWay {
+        /// The member.
+        member: Member<'a>,
+    },
 }
 
 /// How a command went.

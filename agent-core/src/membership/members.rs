@@ -13,7 +13,10 @@ use crate::{
     pool::{Member, MemberStatus},
     rand::Rng,
     time::Instant,
-    wire::tags,
+    wire::{
+        push_pull::{Node, NodeState},
+        tags,
+    },
 };
 
 /// A member's place in the table.
@@ -60,6 +63,8 @@ pub struct MemberSlot {
     pub(crate) incarnation: u32,
     /// The next member in probe order; see [`Members::next_in_ring`].
     ring: u16,
+    /// Hash of the node id in its tags, 0 without one.
+    id_hash: u32,
     name_len: u8,
     flags: u8,
     pub(crate) state: State,
@@ -78,6 +83,21 @@ pub struct MemberSlot {
 const V6: u8 = 1;
 /// A Consul server.
 const SERVER: u8 = 2;
+/// The last probe was answered to others only.
+const DETOUR: u8 = 4;
+/// So was the one before, and our owner knows.
+const DETOUR_TOLD: u8 = 8;
+
+/// Whether a member answers probes to others and not to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detour {
+    /// It answers us.
+    No,
+    /// It happened once, which loss explains.
+    Once,
+    /// It goes on, and our owner knows.
+    Told,
+}
 
 // The budget of a device's table, see `agent-embedded/README.md`.
 const _: () = assert!(size_of::<MemberSlot>() <= 104);
@@ -91,6 +111,7 @@ impl MemberSlot {
         vsn: [0; 6],
         incarnation: 0,
         ring: 0,
+        id_hash: 0,
         name_len: 0,
         flags: 0,
         state: State::Free,
@@ -108,6 +129,23 @@ impl MemberSlot {
             IpAddr::V4(Ipv4Addr::new(self.ip[0], self.ip[1], self.ip[2], self.ip[3]))
         };
         SocketAddr::new(ip, self.port)
+    }
+
+    pub(crate) fn detour(&self) -> Detour {
+        match self.flags & (DETOUR | DETOUR_TOLD) {
+            0 => Detour::No,
+            DETOUR => Detour::Once,
+            _ => Detour::Told,
+        }
+    }
+
+    pub(crate) fn set_detour(&mut self, detour: Detour) {
+        self.flags &= !(DETOUR | DETOUR_TOLD);
+        self.flags |= match detour {
+            Detour::No => 0,
+            Detour::Once => DETOUR,
+            Detour::Told => DETOUR | DETOUR_TOLD,
+        };
     }
 
     fn set_address(&mut self, address: SocketAddr) {
@@ -322,6 +360,32 @@ impl<'m> Members<'m> {
         }
     }
 
+    /// A record from somebody's table may change what we know of a member.
+    pub fn is_news(&self, id: MemberId, node: &Node<'_>) -> bool {
+        let slot = self.get(id);
+        if id == MemberId::SELF {
+            return true;
+        }
+        match node.state {
+            NodeState::Alive => node.incarnation > slot.incarnation || node.address != slot.address(),
+            NodeState::Suspect | NodeState::Dead | NodeState::Left => {
+                node.incarnation >= slot.incarnation && !slot.state.is_gone()
+            }
+        }
+    }
+
+    /// Another living member with the node id of `id`. Of the gone it may be the next life under a new name.
+    pub fn same_node_id(&self, id: MemberId) -> Option<MemberId> {
+        let hash = self.get(id).id_hash;
+        let tag = |id| node_id(self.meta(id));
+        let same = |&other: &MemberId| {
+            let slot = self.get(other);
+            let lives = matches!(slot.state, State::Alive | State::Suspect);
+            other != id && lives && slot.id_hash == hash && tag(other) == tag(id)
+        };
+        if hash == 0 { None } else { self.ids().find(same) }
+    }
+
     /// Inserts a member that is not there: dead, incarnation 0, to be brought to life by the caller. `None`: no room.
     pub fn insert(&mut self, record: &Record<'_>, room: Room, now: Instant, rng: &mut Rng) -> Option<MemberId> {
         debug_assert!(self.find(record.name).is_none());
@@ -457,8 +521,10 @@ impl<'m> Members<'m> {
         let (name, meta) = self.text.get_mut(place).split_at_mut(record.name.len());
         name.copy_from_slice(record.name.as_bytes());
         meta.copy_from_slice(record.meta);
+        let id_hash = node_id(record.meta).map_or(0, |node_id| self.hash(node_id).max(1));
         let slot = &mut self.slots[usize::from(id.0)];
         let old = core::mem::replace(&mut slot.text, place);
+        slot.id_hash = id_hash;
         slot.name_len = name_len;
         self.servers -= usize::from(slot.serves());
         slot.flags = if is_server(record.meta) { slot.flags | SERVER } else { slot.flags & !SERVER };
@@ -510,6 +576,11 @@ pub(crate) fn hash(seed: u32, octets: &[u8]) -> u32 {
     hash ^= hash >> 16;
     hash = hash.wrapping_mul(0x7feb_352d);
     hash ^ (hash >> 15)
+}
+
+/// The node id in the tags.
+fn node_id(meta: &[u8]) -> Option<&str> {
+    tags::parse(meta).find(|tag| tag.0 == "id" && !tag.1.is_empty()).map(|tag| tag.1)
 }
 
 fn is_server(meta: &[u8]) -> bool {

@@ -14,6 +14,9 @@ use crate::{
 /// Queries of our own under way at once. Another one ends the oldest, which may well have all its answers by then.
 pub(super) const QUESTIONS: usize = 8;
 
+/// Members by way of which one answer is sent at most, as Consul's commands take it.
+pub(super) const RELAYS: usize = 5;
+
 /// A query of our own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
@@ -28,8 +31,18 @@ impl Pool<'_> {
     /// gives a cluster of this size, then the ticket is finished. With `ack`, members without an answer confirm.
     ///
     /// # Errors
-    /// `Invalid` when it is too long, `Leaving`.
-    pub fn query(&mut self, now: Instant, name: &str, payload: &[u8], ack: bool) -> Result<Ticket, CommandError> {
+    /// `Invalid` when it is too long or wants more than 5 relays, `Leaving`.
+    pub fn query(
+        &mut self,
+        now: Instant,
+        name: &str,
+        payload: &[u8],
+        ack: bool,
+        relay_factor: u8,
+    ) -> Result<Ticket, CommandError> {
+        if usize::from(relay_factor) > RELAYS {
+            return Err(CommandError::Invalid("relay factor must be in range: [0, 5]"));
+        }
         if self.is_leaving() {
             return Err(CommandError::Leaving);
         }
@@ -41,7 +54,7 @@ impl Pool<'_> {
             ltime: self.query_clock.time(),
             name,
             payload,
-            relay_factor: 0,
+            relay_factor,
             source_node: self.config.name,
             timeout_ns: self.query_time().as_micros() * 1000,
         };

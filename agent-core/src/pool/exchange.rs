@@ -521,7 +521,13 @@ impl Wanted {
                 self.versions.add(node.vsn, node.state == NodeState::Alive);
                 self.others |= node.name != config.name;
                 self.inadmissible |= node.state != NodeState::Left && !config.admits(node.name, node.meta);
-                let known = members.find(node.name).is_some();
+                let known = members.find(node.name);
+                // Most of a state is known already; it would fill the stage, and the commit would ignore it.
+                if known.is_some_and(|id| !members.is_news(id, &node)) {
+                    self.lot = self.lot.saturating_sub(1);
+                    return;
+                }
+                let known = known.is_some();
                 let server = node_is_server(&node);
                 let has_room = !members.is_full() || self.header.join;
                 let drawn = self.lot == 0 && node.state == NodeState::Alive;
@@ -547,7 +553,15 @@ impl Wanted {
                 }
             }
             Part::Status { node, ltime } => {
-                if members.find(node).is_some() || is_staged(&stage[..self.staged], node) {
+                // Intents that are old, or about members that are neither here nor staged, would only fill the stage.
+                let wanted = match members.find(node) {
+                    Some(id) => {
+                        let known = members.get(id).status_ltime;
+                        ltime > known || (ltime == known && is_staged_left(&stage[..self.staged], node))
+                    }
+                    None => is_staged(&stage[..self.staged], node),
+                };
+                if wanted {
                     self.stage(stage, STATUS, &|w| {
                         w.text(node);
                         w.uint(ltime);

@@ -26,6 +26,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod trouble;
 mod view;
 
 use core::net::{IpAddr, SocketAddr};
@@ -78,6 +79,8 @@ enum Event {
     Member(MemberChange, MemberId),
     Answer { ticket: Ticket, from_len: u8, ack: bool, mail: MailId },
     Finished { ticket: Ticket, outcome: Outcome },
+    Conflict { holder: MemberId, mail: MailId },
+    OneWay(MemberId),
 }
 
 /// Work that waits for the next poll, joins that wait for their turn, and queries under way. Lent like all other memory: beside the pool
@@ -150,6 +153,7 @@ pub struct Pool<'m> {
     introduces: bool,
     /// The member at this address is telling us its state, because we asked it in order to join.
     spoken_to: Option<SocketAddr>,
+    conflict: Option<trouble::LastConflict>,
     last_seq: u32,
     last_ticket: u32,
     stats: PoolStats,
@@ -261,6 +265,7 @@ impl<'m> Pool<'m> {
             told_size: 0,
             introduces: false,
             spoken_to: None,
+            conflict: None,
             last_seq: 0,
             last_ticket: 0,
             stats: PoolStats::default(),
@@ -273,6 +278,7 @@ impl<'m> Pool<'m> {
 
     /// Does what is due at `now`. Calling it early or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.on_lateness(now);
         self.on_probe_time(now);
         self.on_suspicion_time(now);
         self.on_spread_time(now);
@@ -416,6 +422,11 @@ impl<'m> Pool<'m> {
                 agent::Event::Answer { ticket, from, payload: (!ack).then_some(payload) }
             }
             Event::Finished { ticket, outcome } => agent::Event::Finished { ticket, outcome },
+            Event::Conflict { holder, mail } => {
+                self.delivered = Some(mail);
+                self.conflict(holder, mail)
+            }
+            Event::OneWay(id) => agent::Event::Trouble(agent::Trouble::OneWay { member: self.members.view(id) }),
         })
     }
 
@@ -424,8 +435,8 @@ impl<'m> Pool<'m> {
             self.lagged = true;
             match event {
                 Event::Member(MemberChange::Reaped, id) => self.forget(id),
-                Event::Answer { mail, .. } => self.mail.free(mail),
-                Event::Member(..) | Event::Finished { .. } => {}
+                Event::Answer { mail, .. } | Event::Conflict { mail, .. } => self.mail.free(mail),
+                Event::Member(..) | Event::Finished { .. } | Event::OneWay(_) => {}
             }
         }
     }

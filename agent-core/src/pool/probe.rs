@@ -1,11 +1,13 @@
 //! One failure-detection round after another (gossip spec §7.4): direct ping, then indirect pings and a TCP ping, then
 //! suspicion.
 
+use core::net::SocketAddr;
+
 use super::{Pool, stats::count, transmit::Packet};
 use crate::{
     membership::members::{MemberId, State},
     serf::coordinate::{COORDINATES, median_of_three},
-    time::{Instant, earliest},
+    time::{Duration, Instant, earliest},
     wire::{
         coordinate::Coordinate,
         gossip::{Ack, Claim, IndirectPing},
@@ -28,6 +30,10 @@ struct Round {
     started: Instant,
     /// When the direct ping has failed; `None` once the others were asked.
     direct: Option<Instant>,
+    /// When to ping once more, should the ping or its ack have got lost.
+    again: Instant,
+    /// It was done, so that an ack does not tell which ping it is for.
+    repeated: bool,
     end: Instant,
     nacks_wanted: u8,
     nacks: u8,
@@ -46,7 +52,7 @@ impl Pool<'_> {
     pub(super) fn probe_deadline(&self) -> Option<Instant> {
         let mut relays = self.relays.iter().filter(|slot| slot.used).map(|slot| slot.deadline);
         let round = match &self.probe.round {
-            Some(round) => Some(round.direct.unwrap_or(round.end)),
+            Some(_) => self.probe_due().map(|due| due.min(self.probe.round.map_or(due, |round| round.again))),
             // With nobody to probe there is nothing to wake up for.
             None => (self.members.len() > self.members.gone() + 1).then_some(self.probe.next),
         };
@@ -59,6 +65,7 @@ impl Pool<'_> {
             if round.direct.is_some_and(|at| at <= now) {
                 self.ask_others(now, round);
             }
+            self.ping_again(now);
             if round.end <= now {
                 self.end_round(now);
             }
@@ -79,6 +86,9 @@ impl Pool<'_> {
             seq,
             started: now,
             direct: Some(now + self.config.timing.probe_timeout),
+            // Half of the time in which an ack counts as direct: it is far quicker unless something got lost.
+            again: now + Duration::from_micros(self.config.timing.probe_timeout.as_micros() / 2),
+            repeated: false,
             end: now + interval,
             nacks_wanted: 0,
             nacks: 0,
@@ -110,6 +120,24 @@ impl Pool<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// When something of the round is judged.
+    pub(super) fn probe_due(&self) -> Option<Instant> {
+        self.probe.round.map(|round| round.direct.unwrap_or(round.end))
+    }
+
+    /// Pings once more in a round without an ack. The reference relies on others and TCP for that; where much gets lost,
+    /// each of those needs four or more packets to arrive, and a second ping two.
+    fn ping_again(&mut self, now: Instant) {
+        let Some(round) = self.probe.round.as_mut().filter(|round| round.again <= now) else { return };
+        // After twice the time each, as a stretched round lasts seconds.
+        round.again = now + now.saturating_since(round.started);
+        if !round.acked && round.end > now {
+            round.repeated = true;
+            let packet = Packet::Ping { member: round.target, seq: round.seq };
+            self.send(packet);
         }
     }
 
@@ -166,16 +194,20 @@ impl Pool<'_> {
         self.on_suspect(now, &Claim { node, incarnation, from });
     }
 
-    pub(super) fn on_probe_ack(&mut self, now: Instant, ack: &Ack<'_>) {
+    pub(super) fn on_probe_ack(&mut self, now: Instant, from: SocketAddr, ack: &Ack<'_>) {
         let Some(round) = self.probe.round.as_mut().filter(|round| round.seq == ack.seq && !round.acked) else {
             return;
         };
         round.acked = true;
         let (target, direct, started) = (round.target, round.direct.is_some(), round.started);
         round.direct = None;
+        round.again = round.end;
+        let timed = direct && !round.repeated;
         self.awareness.change(-1);
-        // Only the first direct ack measures the way to the member itself.
-        if COORDINATES && direct {
+        let itself = direct || self.members.get(target).address() == from;
+        self.on_reached(target, itself);
+        // Only a direct ack of the one ping measures the way to the member itself.
+        if COORDINATES && timed {
             let rtt = u32::try_from(now.saturating_since(started).as_micros()).unwrap_or(u32::MAX);
             match Coordinate::parse(ack.payload) {
                 Ok(Some(other)) => {
@@ -194,6 +226,16 @@ impl Pool<'_> {
     pub(super) fn on_nack(&mut self, now: Instant, seq: u32) {
         if let Some(round) = self.probe.round.as_mut().filter(|round| round.seq == seq && now <= round.end) {
             round.nacks = round.nacks.saturating_add(1);
+        }
+    }
+
+    /// We stood still for `late`: so much longer lasts the round.
+    pub(super) fn delay_probe(&mut self, late: Duration) {
+        if let Some(round) = &mut self.probe.round {
+            round.started = round.started + late;
+            round.direct = round.direct.map(|at| at + late);
+            round.end = round.end + late;
+            round.again = round.again + late;
         }
     }
 

@@ -47,7 +47,7 @@ impl Pool<'_> {
         match gossip::parse(message)? {
             Message::Ping(ping) => self.on_ping(from, &ping),
             Message::IndirectPing(ping) => self.on_indirect_ping(now, from, &ping),
-            Message::Ack(ack) => self.on_ack(now, &ack),
+            Message::Ack(ack) => self.on_ack(now, from, &ack),
             Message::Nack { seq } => self.on_nack(now, seq),
             Message::Suspect(claim) => self.on_suspect(now, &claim),
             Message::Alive(alive) => self.on_alive(now, &alive),
@@ -89,14 +89,14 @@ impl Pool<'_> {
         self.send_written(target, true, &|w| Ping { node, seq, source, source_node }.emit(w));
     }
 
-    fn on_ack(&mut self, now: Instant, ack: &Ack<'_>) {
+    fn on_ack(&mut self, now: Instant, from: SocketAddr, ack: &Ack<'_>) {
         if let Some(slot) = self.relays.iter_mut().find(|slot| slot.used && slot.ours == ack.seq) {
             slot.used = false;
             let packet = Packet::Ack { to: slot.to, seq: slot.theirs, direct: false };
             self.send(packet);
             return;
         }
-        self.on_probe_ack(now, ack);
+        self.on_probe_ack(now, from, ack);
     }
 
     /// Answers for others that are overdue.

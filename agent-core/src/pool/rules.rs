@@ -8,7 +8,7 @@
 //! | dead, left | alive | – | – |
 //! | ourselves | refute unless it is what we say | refute | refute unless we leave |
 
-use super::{Event, MemberChange, MemberStatus, Pool, stats::count};
+use super::{Event, MemberChange, MemberStatus, Pool, stats::count, transmit::Packet};
 use crate::{
     config::PoolConfig,
     membership::{
@@ -38,7 +38,11 @@ impl Pool<'_> {
             return count(&mut self.stats.malformed);
         }
         if !self.config.admits(alive.node, alive.meta) {
-            return count(&mut self.stats.not_admitted);
+            count(&mut self.stats.not_admitted);
+            if !is_self && self.config.has_our_id(alive.meta) {
+                self.on_conflict(now, MemberId::SELF, alive.node, alive.address);
+            }
+            return;
         }
         let record = Record { name: alive.node, address: self.with_port(alive.address), meta: alive.meta, vsn };
         let (id, is_new) = match self.members.find(alive.node) {
@@ -67,11 +71,7 @@ impl Pool<'_> {
                     && reclaim > Duration::ZERO
                     && (now.saturating_since(slot.changed) > reclaim || self.spoken_to == Some(record.address)));
             if !reclaimed {
-                warn!(
-                    "another address claims the name {}; the first holder keeps it until it has failed or left",
-                    alive.node
-                );
-                return count(&mut self.stats.conflicts);
+                return self.on_conflict(now, id, alive.node, record.address);
             }
         }
         if is_self {
@@ -93,6 +93,11 @@ impl Pool<'_> {
         self.broadcast(Queue::Member, id, &|w| Alive { address: record.address, vsn: Some(vsn), ..*alive }.emit(w));
         if was_gone {
             self.on_member_join(now, id);
+            if self.config.consul_rules
+                && let Some(first) = self.members.same_node_id(id)
+            {
+                self.on_conflict(now, first, alive.node, record.address);
+            }
         } else if meta_changed || slot.address() != record.address {
             self.tell(Event::Member(MemberChange::Updated, id));
         }
@@ -156,8 +161,8 @@ impl Pool<'_> {
                 let slot = self.members.get_mut(id);
                 slot.incarnation = claim.incarnation;
                 slot.suspicion = suspicion;
-                let deadline = suspicion.deadline(now);
-                self.spread.suspicion = Some(self.spread.suspicion.map_or(deadline, |at| at.min(deadline)));
+                // The first look finds out when the next is due.
+                self.spread.suspicion = Some(now);
                 self.broadcast(Queue::Member, id, &|w| claim.emit(w, SUSPECT));
             }
             State::Dead | State::Left | State::Free => {}
@@ -187,15 +192,24 @@ impl Pool<'_> {
             return;
         }
         let mut earliest = None;
+        let step = Duration::from_micros(self.config.timing.probe_timeout.as_micros() / 2);
         for at in 0..self.members.high() {
             let id = MemberId(at);
-            let slot = self.members.get(id);
+            let slot = *self.members.get(id);
             if slot.state != State::Suspect {
                 continue;
             }
-            let deadline = slot.suspicion.deadline(slot.changed);
-            if deadline > now {
-                earliest = Some(earliest.map_or(deadline, |at: Instant| at.min(deadline)));
+            let (due, is_call) = slot.suspicion.next(slot.changed, step);
+            if due > now || (is_call && slot.suspicion.deadline(slot.changed) > now) {
+                let mut next = due;
+                if due <= now {
+                    let suspicion = &mut self.members.get_mut(id).suspicion;
+                    suspicion.call();
+                    next = suspicion.next(slot.changed, step).0.max(now);
+                    let seq = self.next_seq();
+                    self.send(Packet::Ping { member: id, seq });
+                }
+                earliest = Some(earliest.map_or(next, |at: Instant| at.min(next)));
                 continue;
             }
             let incarnation = slot.incarnation;
@@ -295,6 +309,16 @@ impl Pool<'_> {
 }
 
 impl PoolConfig<'_> {
+    fn tag(&self, key: &str) -> &str {
+        self.tags.iter().find(|tag| tag.0 == key).map_or("", |tag| tag.1)
+    }
+
+    /// The tags have our own node id.
+    fn has_our_id(&self, meta: &[u8]) -> bool {
+        let own = self.tag("id");
+        !own.is_empty() && tags::parse(meta).any(|tag| tag == ("id", own))
+    }
+
     /// Consul's admission rules for one record (spec §10.4): same datacenter and segment, nobody else's node id, servers
     /// only in a WAN pool. A plain serf pool takes everybody.
     pub(super) fn admits(&self, name: &str, meta: &[u8]) -> bool {
@@ -302,15 +326,13 @@ impl PoolConfig<'_> {
             return true;
         }
         let tag = |key: &str| tags::parse(meta).find(|tag| tag.0 == key).map_or("", |tag| tag.1);
-        let own = |key: &str| self.tags.iter().find(|tag| tag.0 == key).map_or("", |tag| tag.1);
         let role = tag("role");
         if self.servers_only {
             return role == "consul";
         }
         let known_role = role == "node" || role == "consul";
-        let id = tag("id");
-        !(known_role && tag("dc") != own("dc"))
-            && tag("segment") == own("segment")
-            && (id.is_empty() || id != own("id") || name == self.name)
+        !(known_role && tag("dc") != self.tag("dc"))
+            && tag("segment") == self.tag("segment")
+            && (name == self.name || !self.has_our_id(meta))
     }
 }

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Event, MemberChange, MemberStatus, Pool, stats::count};
+use super::{Event, MemberChange, MemberStatus, Pool, ask::RELAYS, stats::count};
 use crate::{
     membership::{
         broadcast::Queue,
@@ -287,7 +287,7 @@ impl Pool<'_> {
         if factor == 0 || self.members.len() - self.members.gone() <= factor {
             return;
         }
-        let mut chosen = [MemberId::SELF; 5];
+        let mut chosen = [MemberId::SELF; RELAYS];
         for place in 0..factor.min(chosen.len()) {
             let helper = self.members.random(&mut self.rng, &mut |id, slot| {
                 slot.state == State::Alive && slot.vsn[4] >= 5 && !chosen.contains(&id)

@@ -17,6 +17,12 @@ pub struct PoolStats {
     pub not_admitted: u32,
     /// Alive messages for a name that another address holds.
     pub conflicts: u32,
+    /// Members that came with the node id of another one.
+    pub id_conflicts: u32,
+    /// Members found to be reached by others and not by us.
+    pub one_way: u32,
+    /// Times that our timers came late by more than a probe's timeout.
+    pub late: u32,
     /// Times we refuted an accusation.
     pub refuted: u32,
     /// Members that we accused after a failed probe.
@@ -35,7 +41,7 @@ pub struct PoolStats {
     pub merges_refused: u32,
     /// Push/pulls and other streams that broke off or ran out of time.
     pub streams_failed: u32,
-    /// Remote records passed over because the stage was full.
+    /// Remote records passed over because the table or the stage was full.
     pub records_skipped: u32,
     /// Queries whose tag filter is no regular expression, or one that we cannot evaluate; left unanswered.
     pub filters_unknown: u32,
@@ -51,6 +57,42 @@ pub struct PoolStats {
     pub seed_rounds: u32,
     /// Coordinates of peers that could not be used.
     pub coordinates_refused: u32,
+}
+
+impl PoolStats {
+    /// All counters with their names, for whoever shows them.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u32)> + use<> {
+        [
+            ("datagrams_in", self.datagrams_in),
+            ("datagrams_out", self.datagrams_out),
+            ("undecryptable", self.undecryptable),
+            ("foreign_label", self.foreign_label),
+            ("malformed", self.malformed),
+            ("not_admitted", self.not_admitted),
+            ("conflicts", self.conflicts),
+            ("id_conflicts", self.id_conflicts),
+            ("one_way", self.one_way),
+            ("late", self.late),
+            ("refuted", self.refuted),
+            ("suspected", self.suspected),
+            ("udp_broken", self.udp_broken),
+            ("packets_dropped", self.packets_dropped),
+            ("relays_refused", self.relays_refused),
+            ("streams_refused", self.streams_refused),
+            ("merged", self.merged),
+            ("merges_refused", self.merges_refused),
+            ("streams_failed", self.streams_failed),
+            ("records_skipped", self.records_skipped),
+            ("filters_unknown", self.filters_unknown),
+            ("members_evicted", self.members_evicted),
+            ("members_refused", self.members_refused),
+            ("broadcasts_dropped", self.broadcasts_dropped),
+            ("events_dropped", self.events_dropped),
+            ("seed_rounds", self.seed_rounds),
+            ("coordinates_refused", self.coordinates_refused),
+        ]
+        .into_iter()
+    }
 }
 
 /// Counts one more, without running over.

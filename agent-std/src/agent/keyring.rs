@@ -170,9 +170,9 @@ struct KeyResponse {
 pub async fn answer<K: Kind>(handle: &Handle<K>, datacenter: &str, asked: &KeyringRequest) -> KeyringResponse {
     let failed = |error: String| KeyringResponse { datacenter: datacenter.to_owned(), error, ..<_>::default() };
     match Operation::new(&asked.operation, &asked.key) {
-        Ok(operation) => {
-            request(handle, datacenter, &operation).await.unwrap_or_else(|error| failed(error.to_string()))
-        }
+        Ok(operation) => request(handle, datacenter, &operation, asked.relay_factor)
+            .await
+            .unwrap_or_else(|error| failed(error.to_string())),
         Err(error) => failed(error),
     }
 }
@@ -185,6 +185,7 @@ async fn request<K: Kind>(
     handle: &Handle<K>,
     datacenter: &str,
     operation: &Operation,
+    relay_factor: u8,
 ) -> Result<KeyringResponse, CommandFailed> {
     let (name, key) = match operation {
         Operation::List => ("_serf_list-keys", &[][..]),
@@ -199,7 +200,9 @@ async fn request<K: Kind>(
     let nodes =
         handle.with(move |machine, _| machine.pool().members().filter(|member| alive(member.status)).count()).await?;
     let answers = handle
-        .ask(nodes, move |machine, now| machine.command(now, Command::Query { name, payload: &payload, ack: false }))
+        .ask(nodes, move |machine, now| {
+            machine.command(now, Command::Query { name, payload: &payload, ack: false, relay_factor })
+        })
         .await?;
     let (mut keys, mut primary_keys, mut messages) = (Map::new(), Map::new(), Map::new());
     let (mut failed, mut heard) = (0, 0);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use agent_core::{
@@ -29,6 +30,9 @@ use crate::{
 
 /// Events kept for `/v1/event/list`, as Consul.
 const EVENTS: usize = 256;
+/// Members of whom trouble is kept at once, and for how long after it was told last; conflicts are told every minute.
+const TROUBLES: usize = 64;
+const TROUBLE: Duration = Duration::from_secs(600);
 /// Serf's name of a user event that came through `event fire`.
 const EVENT_PREFIX: &str = "consul:event:";
 
@@ -50,6 +54,8 @@ pub struct Local {
 struct Shared {
     changes: watch::Sender<u64>,
     events: Mutex<VecDeque<UserEvent>>,
+    /// What is wrong with members, by their name, and when it was told last.
+    troubles: Mutex<BTreeMap<String, (Instant, String)>>,
     /// Scripts by the check that runs them.
     keys: Mutex<HashMap<String, u32>>,
     /// Somebody wants this agent to leave.
@@ -71,6 +77,7 @@ impl Local {
         let shared = Arc::new(Shared {
             changes: watch::Sender::new(0),
             events: Mutex::default(),
+            troubles: Mutex::default(),
             keys: Mutex::default(),
             wish: Notify::new(),
             gone: watch::Sender::new(false),
@@ -164,13 +171,15 @@ impl LocalAgent for Local {
                     ]),
                 );
                 stats.insert("serf_lan".to_owned(), serf_stats(pool));
+                stats.insert("gossip_lan".to_owned(), counters(pool));
                 (MemberInfo::from(&pool.local()), coordinate, stats)
             });
             let Ok((info, coordinate, mut stats)) = looked.await else { return Itself::default() };
             if let Some(wan) = &self.wan
-                && let Ok(section) = wan.handle().with(|pool, _| serf_stats(pool)).await
+                && let Ok((section, counters)) = wan.handle().with(|pool, _| (serf_stats(pool), counters(pool))).await
             {
                 stats.insert("serf_wan".to_owned(), section);
+                stats.insert("gossip_wan".to_owned(), counters);
             }
             (self.more)(&mut stats);
             let mut meta: BTreeMap<String, String> = self.config.node_meta.clone();
@@ -186,7 +195,12 @@ impl LocalAgent for Local {
                 (true, Some(wan)) => wan.members().await,
                 (true, None) => Vec::new(),
             };
-            all.into_iter().map(member).collect()
+            let troubles = self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            let trouble = |name: &str| {
+                let told = troubles.get(name).filter(|(at, _)| !wan && at.elapsed() < TROUBLE);
+                told.map(|(_, text)| text.clone()).unwrap_or_default()
+            };
+            all.into_iter().map(|info| Member { trouble: trouble(&info.name), ..member(info) }).collect()
         })
     }
 
@@ -404,6 +418,11 @@ fn section(pairs: &[(&str, String)]) -> BTreeMap<String, String> {
 }
 
 /// What `info` shows of a pool.
+/// All that a pool counts.
+fn counters(pool: &Pool<'_>) -> BTreeMap<String, String> {
+    pool.stats().each().map(|(name, count)| (name.to_owned(), count.to_string())).collect()
+}
+
 fn serf_stats(pool: &Pool<'_>) -> BTreeMap<String, String> {
     let (member_time, event_time, query_time) = pool.clocks();
     let count = |status| pool.members().filter(|member| member.status == status).count();
@@ -492,6 +511,14 @@ async fn listen(handle: Handle<AgentKind>, shared: Arc<Shared>, config: Arc<Conf
                     version: message.version,
                     ltime,
                 });
+            }
+            Ok(Notice::Trouble { member, text }) => {
+                let mut troubles = shared.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+                troubles.retain(|_, (told, _)| told.elapsed() < TROUBLE);
+                if troubles.len() < TROUBLES {
+                    troubles.insert(member, (Instant::now(), text));
+                }
+                continue;
             }
             Ok(Notice::Local | Notice::Lagged) | Err(RecvError::Lagged(_)) => {}
             Ok(Notice::Member(..) | Notice::Keys) => continue,
@@ -606,6 +633,7 @@ fn member(info: MemberInfo) -> Member {
         delegate_min,
         delegate_max,
         delegate_cur,
+        trouble: String::new(),
     }
 }
 

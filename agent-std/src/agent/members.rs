@@ -112,7 +112,7 @@ pub async fn follow(
                 tell(&news, if reaped { MemberNews::Reaped(happened) } else { MemberNews::Changed(happened) }).await;
             }
             Ok(Notice::Lagged) | Err(RecvError::Lagged(_)) => lost = true,
-            Ok(Notice::User { .. } | Notice::Local | Notice::Keys) => {}
+            Ok(Notice::User { .. } | Notice::Local | Notice::Keys | Notice::Trouble { .. }) => {}
             Err(RecvError::Closed) => return,
         }
     }

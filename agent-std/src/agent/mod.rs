@@ -11,6 +11,7 @@ mod keyring;
 mod local;
 mod logging;
 mod members;
+mod recovery;
 mod server;
 mod snapshot;
 mod tags;
@@ -292,7 +293,7 @@ async fn until_stopped(
             }
             () = local.told_to_leave() => Wish::Leave,
             Some(why) = given_up.recv() => {
-                log::error!("{why}");
+                log::error!("Retry join failed: error=\"agent: {why}\"");
                 return 1;
             }
             why = &mut failed => {
@@ -526,7 +527,7 @@ async fn watch_seeds(handle: Handle<AgentKind>, most: u32, give_up: mpsc::Sender
         match look.await {
             Ok((rounds, false)) if rounds > most => {
                 // Whoever listens may be stopping already.
-                let _ = give_up.send("max join retry exhausted, exiting").await;
+                let _ = give_up.send("max join LAN retry exhausted, exiting").await;
                 return;
             }
             Ok((_, false)) => tokio::time::sleep(LOOK).await,

@@ -7,12 +7,13 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
     keyring,
     members::{Members, rpc_address},
+    recovery::{self, RecoveryError},
     wan::Wan,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     driver::{AgentKind, Handle, MemberInfo},
     leader::{self, MemberNews},
     model::KeyringResponse,
-    raft::{self, Directory, ProposeError, Raft, Role, Suffrage},
+    raft::{self, Directory, Disk, ProposeError, Raft, Role, Suffrage},
     rpc::{self, Pool, Router, Server, ServerConfig, ServerInfo, acl::AllowAll},
     state::{Machine, Store},
 };
@@ -51,6 +52,9 @@ pub enum ServerError {
     /// Raft's log or snapshots.
     #[error(transparent)]
     Raft(#[from] raft::OpenError),
+    /// The configuration that an operator left for it.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
 }
 
 /// What a server works with.
@@ -84,7 +88,10 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
         address: SocketAddr::new(config.advertise_addr, port),
         suffrage: Suffrage::Voter,
     };
-    let directory = directory(&config)?;
+    let disk: Arc<dyn Disk> = Arc::new(directory(&config)?);
+    if let Some(data_dir) = &config.data_dir {
+        recovery::carry_out(&data_dir.join("raft"), &own, &disk)?;
+    }
     let store = Arc::new(Store::default());
     let pool = Pool::from_address(config.bind_addr);
     let known = members.clone();
@@ -93,7 +100,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     settings.trailing_logs = config.raft_trailing_logs.unwrap_or(settings.trailing_logs);
     let raft = Raft::open(
         settings,
-        Arc::new(directory),
+        disk,
         Machine(store.clone()),
         raft::tcp_connector(config.bind_addr),
         Arc::new(move |ip| known.is_server_address(ip)),
@@ -129,7 +136,7 @@ pub async fn start(parts: Parts, node_id: &str, seed: u64, tcp: TcpListener) -> 
     tasks.spawn(rpc::listener::serve(tcp, server.clone(), config.rpc_limits));
     let list = members.clone();
     tasks.spawn(leader::run(server.clone(), config.node_name.clone(), Arc::new(move || list.records()), news));
-    tasks.spawn(steer(config.clone(), own, raft.clone(), members, pool, servers));
+    tasks.spawn(steer(config.clone(), own, raft.clone(), members, server.clone(), servers));
     tasks.spawn(announce_leader(raft.clone(), handle));
     Ok(Running { server, raft, own_id: node_id.to_owned(), _tasks: tasks })
 }
@@ -298,9 +305,10 @@ async fn steer(
     own: raft::Server,
     raft: Raft,
     members: Members,
-    pool: Pool,
+    server: Server,
     mut servers: watch::Receiver<Vec<ServerInfo>>,
 ) {
+    let mut stability = leader::Stability::default();
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let alone = config.bootstrap || config.dev || config.bootstrap_expect == 1;
@@ -312,14 +320,23 @@ async fn steer(
         }
         let known = raft.servers();
         if known.is_empty() {
-            let first = if alone { Some(vec![own.clone()]) } else { expected(&config, &own, &members, &pool).await };
+            let first =
+                if alone { Some(vec![own.clone()]) } else { expected(&config, &own, &members, server.pool()).await };
             if let Some(first) = first {
                 log::info!("bootstrapping the cluster with {} servers", first.len());
                 if let Err(error) = raft.bootstrap(first).await {
                     log::warn!("bootstrap: {error}");
                 }
             }
-        } else if raft.status().role == Role::Leader {
+        } else if raft.status().role != Role::Leader {
+            // Who leads next looks for itself.
+            stability = leader::Stability::default();
+        } else {
+            let span = server.store().state().autopilot().server_stabilization_time;
+            let stable = stability.update(&server.server_health(), Instant::now(), span.duration());
+            if let Err(error) = promote(&raft, &stable).await {
+                log::warn!("raft configuration: {error}");
+            }
             let rivals = rivals(&members.servers(&config.datacenter));
             let text = rivals.join(" and ");
             if rivals.len() > 1 && text != complaint {
@@ -356,6 +373,18 @@ fn rivals(servers: &[MemberInfo]) -> Vec<String> {
     servers.iter().filter(alone).map(|server| server.name.clone()).collect()
 }
 
+/// Servers that were added without a vote get it when they have been healthy for `ServerStabilizationTime`, as in Consul.
+/// Raft itself waits until they have caught up.
+async fn promote(raft: &Raft, stable: &[String]) -> Result<(), ProposeError> {
+    for server in raft.servers().iter() {
+        if server.suffrage == Suffrage::NonVoter && stable.iter().any(|id| id.eq_ignore_ascii_case(&server.id)) {
+            log::info!("server {} is stable, it may vote", server.name);
+            raft.add_server(raft::Server { suffrage: Suffrage::Staging, ..server.clone() }).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Adds or removes one member, if that is due.
 async fn fit(config: &Config, raft: &Raft, own: &raft::Server, member: &MemberInfo) -> Result<(), ProposeError> {
     if member.tag("role") != Some("consul") || member.tag("dc") != Some(&config.datacenter) {
@@ -367,7 +396,7 @@ async fn fit(config: &Config, raft: &Raft, own: &raft::Server, member: &MemberIn
     match member.status {
         MemberStatus::Alive if known.is_none_or(|known| known.address != address) => {
             log::info!("adding server {} at {address}", member.name);
-            let suffrage = Suffrage::Staging;
+            let suffrage = known.map_or(Suffrage::NonVoter, |known| known.suffrage);
             raft.add_server(raft::Server { id: id.to_owned(), name: member.name.clone(), address, suffrage }).await
         }
         MemberStatus::Left if known.is_some() && id != own.id => {

@@ -126,7 +126,7 @@ pub async fn follow<K: Kind>(handle: Handle<K>, path: PathBuf) {
     loop {
         match notices.recv().await {
             Ok(Notice::Member(..) | Notice::User { .. } | Notice::Lagged) | Err(RecvError::Lagged(_)) => {}
-            Ok(Notice::Local | Notice::Keys) => continue,
+            Ok(Notice::Local | Notice::Keys | Notice::Trouble { .. }) => continue,
             Err(RecvError::Closed) => return,
         }
         tokio::time::sleep(PAUSE).await;

@@ -264,7 +264,7 @@ async fn retry(wan: Wan, config: Arc<Config>, give_up: mpsc::Sender<&'static str
                 failed = if joined > 0 { 0 } else { failed + 1 };
                 if config.retry_max_wan > 0 && failed > config.retry_max_wan {
                     // Whoever listens may be stopping already.
-                    let _ = give_up.send("max WAN join retry exhausted, exiting").await;
+                    let _ = give_up.send("max join WAN retry exhausted, exiting").await;
                     return;
                 }
             }

@@ -43,6 +43,9 @@ struct Member {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     status: u8,
+    /// What is wrong with it; only our agents say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    trouble: String,
 }
 
 impl Member {
@@ -89,8 +92,8 @@ fn run(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
     members.sort_by(|a, b| (a.tag("segment"), &a.name).cmp(&(b.tag("segment"), &b.name)));
     match flags::value(matches, "format") {
         Some("json") => context.say(&serde_json::to_string_pretty(&members).map_err(|error| error.to_string())?),
-        _ if flags::is_on(matches, "detailed") => context.say(&detailed(&members)),
-        _ => context.say(&standard(&members)),
+        _ if flags::is_on(matches, "detailed") => context.say(&(detailed(&members) + &troubles(&members))),
+        _ => context.say(&(standard(&members) + &troubles(&members))),
     }
     Ok(())
 }
@@ -125,6 +128,12 @@ fn detailed(members: &[Member]) -> String {
     columns(&rows)
 }
 
+/// A line for each member that somebody should look after.
+fn troubles(members: &[Member]) -> String {
+    let troubled = members.iter().filter(|member| !member.trouble.is_empty());
+    troubled.map(|member| format!("\n{}: {}", member.name, member.trouble)).collect()
+}
+
 /// The last line of a regex error: what is wrong, without the drawing.
 pub(super) fn first_words(error: &regex::Error) -> String {
     let text = error.to_string();
@@ -144,7 +153,16 @@ mod tests {
             port: 8301,
             tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             status,
+            trouble: String::new(),
         }
+    }
+
+    #[test]
+    fn trouble_stands_below_the_table() {
+        let mut members = [member("a", "consul", 1), member("bb", "node", 1)];
+        assert_eq!(troubles(&members), "");
+        members[1].trouble = "has the node id of a".to_owned();
+        assert_eq!(troubles(&members), "\nbb: has the node id of a");
     }
 
     #[test]

@@ -121,6 +121,7 @@ pub fn commands() -> &'static [Spec] {
             operator::autopilot::SET,
             operator::raft::GROUP,
             operator::raft::LIST,
+            operator::recover::SPEC,
             operator::raft::REMOVE,
             reload::SPEC,
             rtt::SPEC,

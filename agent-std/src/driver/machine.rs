@@ -163,7 +163,7 @@ impl Machine for Pool<'_> {
             Command::ForceLeave { node, prune } => self.force_leave(now, node, prune),
             Command::SetTags(tags) => self.set_tags(now, tags),
             Command::UserEvent { name, payload, coalesce } => self.user_event(now, name, payload, coalesce),
-            Command::Query { name, payload, ack } => self.query(now, name, payload, ack),
+            Command::Query { name, payload, ack, relay_factor } => self.query(now, name, payload, ack, relay_factor),
             _ => Err(CommandError::Invalid("a pool alone has no services and checks")),
         }
     }

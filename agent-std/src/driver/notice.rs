@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use agent_core::{
-    agent::Event,
+    agent::{Event, Trouble},
     pool::{Member, MemberChange, MemberStatus},
 };
 
@@ -25,6 +25,13 @@ pub enum Notice {
     Keys,
     /// A service or check changed state or reached the catalog.
     Local,
+    /// Something is wrong with a member.
+    Trouble {
+        /// Its name.
+        member: String,
+        /// What, and what to do.
+        text: String,
+    },
     /// Events were lost: look at the tables.
     Lagged,
 }
@@ -40,6 +47,13 @@ impl Notice {
             Event::Finished { .. } | Event::Answer { .. } => None,
             Event::Keys => Some(Notice::Keys),
             Event::Local => Some(Notice::Local),
+            Event::Trouble(trouble) => {
+                let member = match trouble {
+                    Trouble::SameName { holder: member, .. } | Trouble::OneWay { member } => member.name,
+                    Trouble::SameId { name, .. } => name,
+                };
+                Some(Notice::Trouble { member: member.into(), text: trouble.to_string() })
+            }
             Event::Lagged => Some(Notice::Lagged),
         }
     }

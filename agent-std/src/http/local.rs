@@ -38,6 +38,9 @@ pub struct Member {
     pub delegate_max: u8,
     /// Spoken serf protocol.
     pub delegate_cur: u8,
+    /// What is wrong with it, and what to do; ours alone, and absent where all is well.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
 }
 
 /// What the agent knows about itself.

@@ -104,7 +104,8 @@ impl Api {
             "_agent" => self.settings.node_name.clone(),
             given => given.to_owned(),
         };
-        QuerySource { datacenter: self.datacenter(ask), node, ..QuerySource::default() }
+        // Ours, also when another datacenter is asked: there the node means nothing.
+        QuerySource { datacenter: self.settings.datacenter.clone(), node, ..QuerySource::default() }
     }
 }
 

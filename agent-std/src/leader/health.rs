@@ -1,9 +1,15 @@
 //! Health of the servers, as the leader sees it, and the end of dead ones (Consul calls this autopilot).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use agent_core::pool::MemberStatus;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::{MemberRecord, Members};
 use crate::{
@@ -124,6 +130,25 @@ pub(super) fn dead(health: &ServerHealthReply, config: &AutopilotConfig) -> Vec<
     if config.cleanup_dead_servers && few { dead } else { Vec::new() }
 }
 
+/// Since when servers are healthy, by a clock that nobody sets. Forgotten with the leadership.
+#[derive(Debug, Default)]
+pub struct Stability {
+    since: HashMap<String, Instant>,
+}
+
+impl Stability {
+    /// Notes what the latest look has seen; the ids of servers that have been healthy for `span`.
+    pub fn update(&mut self, health: &ServerHealthReply, now: Instant, span: Duration) -> Vec<String> {
+        let healthy = || health.servers.iter().flatten().filter(|row| row.healthy).map(|row| &row.id);
+        self.since.retain(|id, _| healthy().any(|healthy| healthy == id));
+        for id in healthy() {
+            self.since.entry(id.clone()).or_insert(now);
+        }
+        let stable = self.since.iter().filter(|(_, since)| now.duration_since(**since) >= span);
+        stable.map(|(id, _)| id.clone()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +189,23 @@ mod tests {
         assert_eq!(of(three([true, true, false])), (false, 0));
         assert_eq!(of(summed(vec![row("a", 1, true)])), (true, 0));
         assert_eq!(of(summed(Vec::new())), (false, 0));
+    }
+
+    #[test]
+    fn a_server_is_stable_when_it_was_healthy_all_the_time() {
+        let mut stability = Stability::default();
+        let (begin, span) = (Instant::now(), Duration::from_secs(10));
+        let mut at = |seconds, healthy| {
+            let rows = vec![row("a", 1, true), row("b", 1, healthy)];
+            let mut stable = stability.update(&summed(rows), begin + Duration::from_secs(seconds), span);
+            stable.sort();
+            stable.join(" ")
+        };
+        assert_eq!(at(0, true), "");
+        assert_eq!(at(9, false), "");
+        assert_eq!(at(11, true), "a");
+        assert_eq!(at(20, true), "a");
+        assert_eq!(at(21, true), "a b");
     }
 
     #[test]

@@ -62,6 +62,45 @@ async fn the_catalog_follows_gossip_and_rests_when_nothing_happens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_that_flaps_is_held_with_the_reason_until_it_is_calm() {
+    let (server, solo) = solo::server();
+    let list = Arc::new(Mutex::new(vec![
+        member("s1", "consul", MemberStatus::Alive),
+        member("n1", "node", MemberStatus::Alive),
+    ]));
+    let members: Members = Arc::new({
+        let list = Arc::clone(&list);
+        move || list.lock().unwrap().clone()
+    });
+    let (tell, news) = mpsc::channel(8);
+    let task = tokio::spawn(run(server.clone(), "s1".into(), members, news));
+    let health = || server.store().state().node("n1").map(|entry| entry.checks[SERF_HEALTH].clone());
+    let is = |status: &str| health().is_some_and(|check| check.status == status);
+    until(|| is(PASSING)).await;
+    for round in 1..=5 {
+        for (status, shown) in [(MemberStatus::Failed, CRITICAL), (MemberStatus::Alive, PASSING)] {
+            list.lock().unwrap()[1].status = status;
+            tell.send(MemberNews::Changed(member("n1", "node", status))).await.unwrap();
+            // The fifth return is not believed.
+            let shown = if round == 5 { CRITICAL } else { shown };
+            until(|| is(shown)).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+    until(|| health().is_some_and(|check| check.output.contains("held critical"))).await;
+    let (held, writes) = (Instant::now(), solo.index.load(Ordering::Relaxed));
+    let mut passing = is(PASSING);
+    while !passing && held.elapsed() < Duration::from_secs(200) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        passing = is(PASSING);
+    }
+    assert!((100..=150).contains(&held.elapsed().as_secs()), "{:?}", held.elapsed());
+    assert_eq!(health().unwrap().output, "Agent alive and reachable");
+    assert_eq!(solo.index.load(Ordering::Relaxed), writes + 1, "one write, at the end of it");
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_end_between_one_and_two_ttls_after_the_last_renewal() {
     let (server, _) = solo::server();
     let (_tell, news) = mpsc::channel(8);

@@ -121,6 +121,7 @@ fn captured_calls_pass_through_our_types() {
         method::<DcRequest, NodeDumpReply>("Internal.NodeDump"),
         method::<ServiceDumpRequest, CheckServiceNodesReply>("Internal.ServiceDump"),
         method::<EventFireRequest, EventFireReply>("Internal.EventFire"),
+        method::<KeyringRequest, KeyringReply>("Internal.KeyringOperation"),
         method::<TxnRequest, TxnReply>("Txn.Apply"),
         method::<TxnReadRequest, TxnReadReply>("Txn.Read"),
         method::<QueryExecuteRequest, QueryExecuteReply>("PreparedQuery.Execute"),

@@ -31,10 +31,12 @@ mod driver;
 mod frame;
 mod log;
 mod node;
+pub mod peers;
 mod servers;
 mod snapshot;
 mod storage;
 mod store;
+mod survivor;
 mod transport;
 
 pub use config::Config;
@@ -43,6 +45,7 @@ pub use node::{ProposeError, RestoreError, Role, StateMachine, Status};
 pub use servers::{Server, Servers, Suffrage, raft_id};
 pub use snapshot::SnapshotSource;
 pub use storage::{Directory, Disk, DiskFile, StorageError};
+pub use survivor::{Found, ReadOnly, Survivor, SurvivorError};
 pub use transport::{Connecting, Connector, Stream, tcp_connector};
 
 #[cfg(test)]

@@ -206,6 +206,8 @@ impl Host for Thermometer {
             Event::User { name, .. } => log!(info, "event {=str}", *name),
             Event::Answer { from, .. } => log!(info, "answer from {=str}", *from),
             Event::Keys => log!(info, "gossip keys changed"),
+            // The core has logged it.
+            Event::Trouble(_) => {}
             Event::Local => {}
         }
     }
@@ -230,7 +232,7 @@ async fn heed_buttons(link: &'static Link<'static>) {
     loop {
         let command = match buttons.next().await {
             Button::Up => Command::UserEvent { name: "button", payload: b"up", coalesce: false },
-            Button::Down => Command::Query { name: "button", payload: b"down", ack: true },
+            Button::Down => Command::Query { name: "button", payload: b"down", relay_factor: 0, ack: true },
             Button::Left => {
                 link.look(|agent| {
                     for member in agent.members() {

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod failover;
 pub mod idle;
 pub mod kv;
+pub mod loss;
 pub mod proc;
 pub mod start;
 pub mod table;

@@ -84,6 +84,30 @@ fn sees_wan(agent: &Agent, wanted: &[(String, Status)]) -> Result<()> {
     wait::check(found == wanted, || format!("{} sees {found:?} and not {wanted:?}", agent.name))
 }
 
+/// An agent that finds nobody stops after as many rounds as it is told, in either pool.
+///
+/// # Errors
+///
+/// When it goes on, or ends for another reason.
+pub fn gives_up(kind: Kind) -> Result<()> {
+    let network = Network::free(2)?;
+    // Nobody listens there.
+    let nobody = network.address(2).to_string();
+    let lan = json!({ "retry_join": [nobody], "retry_max": 1, "retry_interval": "1s" });
+    let wan = json!({
+        "retry_join": [], "retry_join_wan": [nobody], "retry_max_wan": 1, "retry_interval_wan": "1s",
+    });
+    for (role, settings, text) in [
+        (Role::Client(1), lan, "max join LAN retry exhausted, exiting"),
+        (Role::Server(1), wan, "max join WAN retry exhausted, exiting"),
+    ] {
+        let mut agent = Agent::start(network, 1, kind, role, &settings)?;
+        let status = agent.ended()?;
+        wait::check(status.code() == Some(1) && agent.log().contains(text), || format!("{status}: {}", agent.log()))?;
+    }
+    Ok(())
+}
+
 /// Two sites, `first` with its count of servers and `second` likewise. The second finds the first.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What an agent must do among real ones. Each scenario takes the program it is about: with the real Consul it shows
 //! that the scenario is right, with ours that we are.
 
+pub mod cli;
 pub mod federation;
 pub mod join;
 pub mod keys;
@@ -10,6 +11,7 @@ pub mod member;
 pub mod mixed;
 pub mod mixed_consul;
 pub mod pool;
+pub mod recovery;
 pub mod rpc;
 pub mod servers;
 pub mod snapshot;

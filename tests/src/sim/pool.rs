@@ -44,6 +44,8 @@ pub enum Event {
     Left,
     /// A user event's name.
     User(String),
+    /// Something is wrong, and what to do.
+    Trouble(String),
     /// More happened at once than can be told, as in a push/pull with a large cluster.
     Lagged,
 }
@@ -237,6 +239,7 @@ impl Machine for Member<'_> {
             }
             Output::Event(Told::Finished { outcome: Outcome::Failed(_), .. }) => Work::Event(Event::Joined(false)),
             Output::Event(Told::Finished { outcome: Outcome::Ok, .. }) => Work::Event(Event::Left),
+            Output::Event(Told::Trouble(trouble)) => Work::Event(Event::Trouble(trouble.to_string())),
             Output::Event(Told::Lagged | Told::Local | Told::Keys | Told::Answer { .. }) => Work::Event(Event::Lagged),
             Output::Wait { until, .. } => Work::Wait(until),
         }

@@ -9,7 +9,7 @@ use bumpalo::Bump;
 use super::{
     cluster::Cluster,
     net::{Bursts, Weather},
-    pool::{Member, SERVERS, Setup, Size},
+    pool::{Event, Member, SERVERS, Setup, Size},
     scale,
 };
 
@@ -146,6 +146,19 @@ fn one_way(seed: u64, _: bool) -> Result<Report, String> {
     cluster.world.net.cut(4, 5);
     cluster.pass(Duration::from_secs(300));
     all_calm(&cluster)?;
+    // Both ends know whom they do not reach, and nobody else is named.
+    for (observer, other) in [(4, "node-5 "), (5, "node-4 ")] {
+        let named = |(at, told): &&(usize, Event)| {
+            *at == observer && matches!(told, Event::Trouble(text) if text.starts_with(other))
+        };
+        if cluster.told.iter().filter(named).count() != 1 {
+            return Err(format!("node {observer} does not name {other}once: {:?}", cluster.told));
+        }
+    }
+    let told = cluster.told.iter().filter(|(_, told)| matches!(told, Event::Trouble(_))).count();
+    if told != 2 {
+        return Err(format!("{told} troubles are told, not 2"));
+    }
     Ok(Report::of(&cluster, &[]))
 }
 
@@ -204,7 +217,11 @@ fn pauses(seed: u64, long: bool) -> Result<Report, String> {
             return Err(format!("node {node} is not back a minute after a pause of {length} s"));
         }
     }
-    Ok(Report::of(&cluster, &[("suspicions", sum(&cluster, |stats| stats.suspected))]))
+    let late = sum(&cluster, |stats| stats.late);
+    if late < 10.0 {
+        return Err(format!("only {late} of the sleepers noticed that they had slept"));
+    }
+    Ok(Report::of(&cluster, &[("suspicions", sum(&cluster, |stats| stats.suspected)), ("late", late)]))
 }
 
 fn leaps(seed: u64, _: bool) -> Result<Report, String> {
@@ -226,7 +243,7 @@ fn restarts(seed: u64, _: bool) -> Result<Report, String> {
     let mut cluster = grown(&bump, 12, Weather { lost: 5, ..Weather::CALM }, seed)?;
     let fired = cluster.world.command(0, |member, now| member.0.user_event(now, "before", b"", false).is_ok());
     cluster.pass(Duration::from_secs(5));
-    let heard = cluster.told.iter().filter(|(_, told)| *told == super::pool::Event::User("before".into())).count();
+    let heard = cluster.told.iter().filter(|(_, told)| *told == Event::User("before".into())).count();
     if !fired || heard != 12 {
         return Err(format!("an event reached {heard} of 12"));
     }
@@ -247,8 +264,7 @@ fn restarts(seed: u64, _: bool) -> Result<Report, String> {
         let mut again = 0;
         let back = (0..120).find(|_| {
             cluster.pass(SECOND);
-            again +=
-                cluster.told.iter().filter(|told| **told == (node, super::pool::Event::User("before".into()))).count();
+            again += cluster.told.iter().filter(|told| **told == (node, Event::User("before".into()))).count();
             cluster.agree(cluster.running())
         });
         let Some(back) = back else { return Err(format!("node {node} is not back after two minutes, round {round}")) };

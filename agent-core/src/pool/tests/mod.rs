@@ -12,7 +12,7 @@ use crate::{
     membership::{BroadcastSlot, MemberSlot},
     serf::{EventSlot, IntentSlot, SeenSlot},
     time::Duration,
-    wire::{crypt::Key, push_pull::Clocks},
+    wire::{crypt::Key, gossip::IndirectPing, push_pull::Clocks},
 };
 
 /// Memory of one pool, from the heap.
@@ -210,6 +210,7 @@ impl World {
                 let said = payload.map_or("ack".to_owned(), |octets| String::from_utf8_lossy(octets).into_owned());
                 self.log.push((at, format!("answer {from} {said}")));
             }
+            Output::Event(agent::Event::Trouble(trouble)) => self.log.push((at, format!("trouble {trouble}"))),
             Output::Event(agent::Event::Keys) => self.log.push((at, "keys".into())),
             Output::Event(agent::Event::Local) | Output::RunCheck { .. } => panic!("a pool has no checks"),
         }
@@ -387,7 +388,7 @@ fn who_comes_later_hears_of_old_events_if_it_wants_to() {
 fn everybody_answers_a_query_once() {
     let mut world = joined(6, encrypted);
     world.log.clear();
-    world.pools[2].query(world.now, "_serf_ping", &[], true).unwrap();
+    world.pools[2].query(world.now, "_serf_ping", &[], true, 0).unwrap();
     world.run(Duration::from_secs(10));
     let mut log: Vec<String> = world.log.iter().map(|(at, what)| format!("{at} {what}")).collect();
     // Ourselves at once, the others as they hear of it, and the end when no more can come.
@@ -395,10 +396,10 @@ fn everybody_answers_a_query_once() {
     log.sort();
     log.dedup();
     assert_eq!(log.len(), 7);
-    assert!(world.pools[2].query(world.now, "q", &[0; 1100], false).is_err());
+    assert!(world.pools[2].query(world.now, "q", &[0; 1100], false, 0).is_err());
     world.log.clear();
     for _ in 0..10 {
-        world.pools[2].query(world.now, "q", &[], false).unwrap();
+        world.pools[2].query(world.now, "q", &[], false, 0).unwrap();
     }
     // Agents do not answer what they do not know.
     world.run(Duration::from_secs(10));
@@ -417,7 +418,7 @@ fn keys_are_rotated_everywhere() {
         let mut w = Writer::new(&mut payload);
         crate::wire::serf::emit_key_request(&mut w, key);
         let len = w.len();
-        world.pools[1].query(world.now, name, &payload[..len], false).unwrap();
+        world.pools[1].query(world.now, name, &payload[..len], false, 0).unwrap();
         world.run(Duration::from_secs(5));
     }
     assert!(world.pools.iter().all(|pool| pool.keys() == [Key::new(&new).unwrap()]));
@@ -505,6 +506,11 @@ fn a_name_held_by_another_address_is_a_conflict() {
     world.run(Duration::from_secs(10));
     assert_eq!(world.pools[0].member("node-1").unwrap().address, address(1));
     assert!(world.pools[0].stats().conflicts > 0);
+    let told = troubles(&world, 0);
+    assert_eq!(told.len(), 1, "{told:?}");
+    for part in ["name node-1", "10.0.0.2:8301 has", "10.0.0.4:8301", "rename"] {
+        assert!(told[0].contains(part), "{told:?}");
+    }
 }
 
 #[test]
@@ -578,6 +584,12 @@ fn a_one_way_blocked_member_is_helped_by_the_others() {
     }
     assert!(world.all_see(5, MemberStatus::Alive));
     assert!(!world.log.iter().any(|(_, what)| what.starts_with("Failed")), "{:?}", world.log);
+    for (at, other) in [(0, "node-1 "), (1, "node-0 ")] {
+        let told = troubles(&world, at);
+        assert_eq!((told.len(), world.pools[at].stats().one_way), (1, 1), "{told:?}");
+        assert!(told[0].contains(other), "{told:?}");
+    }
+    assert_eq!(world.pools[2].stats().one_way, 0);
 }
 
 impl World {
@@ -610,4 +622,110 @@ impl World {
             }
         }
     }
+}
+
+/// What a pool's owner was told of trouble.
+fn troubles(world: &World, at: usize) -> Vec<&str> {
+    let own = world.log.iter().filter(|(who, what)| *who == at && what.starts_with("trouble "));
+    own.map(|(_, what)| what.as_str()).collect()
+}
+
+#[test]
+fn who_stood_still_accuses_nobody_and_doubts_itself() {
+    let mut world = joined(6, |_, _| {});
+    world.run(Duration::from_secs(20));
+    // Its socket's queue was full: what came meanwhile is lost, so no late ack helps it.
+    world.up[0] = false;
+    world.run(Duration::from_secs(9));
+    world.up[0] = true;
+    let before = world.pools[0].health_score();
+    world.pools[0].handle_timeout(world.now);
+    assert_eq!((world.pools[0].stats().late, world.pools[0].health_score()), (1, before + 1));
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.pools[0].stats().suspected, 0, "it accused others of its own sleep");
+    assert!(world.all_see(6, MemberStatus::Alive));
+}
+
+#[test]
+fn a_copied_node_id_is_told_with_both_names_and_the_cure() {
+    let mut world = World::new(4, |at, config| {
+        if at == 3 {
+            config.tags = tags(2);
+        }
+    });
+    for at in 1..4 {
+        world.pools[at].join(world.now, "node-0", true).unwrap();
+        world.run(Duration::from_secs(5));
+    }
+    let told = troubles(&world, 0);
+    assert_eq!(told.len(), 1, "{told:?}");
+    for part in ["node-3", "node-2", "node-id file"] {
+        assert!(told[0].contains(part), "{told:?}");
+    }
+    world.run(Duration::from_secs(30));
+    assert_eq!(troubles(&world, 0).len(), 1, "once");
+    assert!(world.pools[0].stats().id_conflicts >= 1);
+}
+
+#[test]
+fn answers_come_by_way_of_others_too() {
+    let mut world = joined(8, encrypted);
+    let heard = |world: &World, from: &str| {
+        world.log.iter().filter(|(at, what)| *at == 2 && what.starts_with("answer") && what.contains(from)).count()
+    };
+    world.pools[2].query(world.now, "_serf_ping", &[], true, 3).unwrap();
+    world.run(Duration::from_secs(5));
+    // Directly, and through three of the other seven each time; ourselves directly alone.
+    for at in [0, 1, 3, 4, 5, 6, 7] {
+        let name = format!("node-{at}");
+        let times = heard(&world, &name);
+        assert!((3..=4).contains(&times), "{name} was heard {times} times");
+    }
+    assert!(world.pools[2].query(world.now, "q", &[], false, 6).is_err());
+}
+
+#[test]
+fn a_lost_ping_is_repeated_and_a_full_relay_says_no_at_once() {
+    let mut world = joined(2, |_, _| {});
+    world.run(Duration::from_secs(5));
+    // Of the datagrams from 0 to 1 every second one is lost: without repeated pings half of the probes would fail.
+    let suspected = world.pools[0].stats().suspected;
+    let (end, mut lost) = (world.now + Duration::from_secs(60), 0);
+    while world.now < end {
+        while (0..2).any(|at| world.poll(at)) {}
+        for (from, to, mut data) in std::mem::take(&mut world.datagrams) {
+            if from == address(0) {
+                lost += 1;
+                if lost % 2 == 1 {
+                    continue;
+                }
+            }
+            let at = world.owner(to).unwrap();
+            world.pools[at].handle_datagram(world.now, from, &mut data);
+        }
+        world.step(Duration::from_millis(50));
+    }
+    assert_eq!(world.pools[0].stats().suspected, suspected);
+    assert_eq!(world.pools[0].stats().udp_broken, 0, "TCP was not needed");
+
+    // As many requests as there are slots, and one more.
+    let slots = Memory::new(2).regions().relays.len();
+    let mut refused = Vec::new();
+    for seq in 0..=slots as u32 {
+        let mut octets = [0; 128];
+        let mut writer = Writer::new(&mut octets);
+        let ask = IndirectPing { node: "x", target: address(9), seq, nack: true, source: None, source_node: "" };
+        ask.emit(&mut writer);
+        let len = writer.finish().unwrap();
+        world.pools[0].handle_datagram(world.now, address(7), &mut octets[..len]);
+        while world.poll(0) {}
+        for (_, to, data) in std::mem::take(&mut world.datagrams) {
+            if to == address(7) {
+                assert!(data.len() <= len, "an unknown address gets no more than it sent");
+                refused.push(seq);
+            }
+        }
+    }
+    assert_eq!(refused, [slots as u32], "a nack at once for the last one only");
+    assert_eq!(world.pools[0].stats().relays_refused, 1);
 }

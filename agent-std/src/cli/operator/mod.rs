@@ -2,6 +2,7 @@
 
 pub(super) mod autopilot;
 pub(super) mod raft;
+pub(super) mod recover;
 
 use super::{Kind, Spec};
 

@@ -12,6 +12,8 @@ mod open;
 mod ready;
 mod requests;
 
+pub(super) use open::{assemble, newest_good};
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::time::Duration;

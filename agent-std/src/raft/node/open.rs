@@ -106,13 +106,16 @@ impl<S: StateMachine> Node<S> {
     }
 }
 
-struct Found {
-    newest: Option<Meta>,
-    older: Option<Meta>,
+pub(in crate::raft) struct Found {
+    pub(in crate::raft) newest: Option<Meta>,
+    pub(in crate::raft) older: Option<Meta>,
 }
 
 /// Restores the newest snapshot that is good. A damaged newest one is named and the older one taken; the log reaches back to it.
-fn newest_good<S: StateMachine>(snapshots: &Snapshots, machine: &mut S) -> Result<Found, StorageError> {
+pub(in crate::raft) fn newest_good<S: StateMachine>(
+    snapshots: &Snapshots,
+    machine: &mut S,
+) -> Result<Found, StorageError> {
     let names = snapshots.names()?;
     let mut damage = None;
     for (position, name) in names.iter().enumerate() {
@@ -141,7 +144,7 @@ pub(super) fn restore<S: StateMachine>(snapshots: &Snapshots, name: &str, machin
 }
 
 /// Puts log and snapshots together.
-fn assemble(
+pub(in crate::raft) fn assemble(
     mut hard: HardState,
     mut entries: Vec<Entry>,
     newest: Option<&Meta>,

@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 use super::machine::content;
 use super::world::World;
 use crate::raft::faulty::Fault;
-use crate::raft::node::Node;
 use crate::raft::servers::{Server, Suffrage};
 
 /// Twice the longest election timeout: more than any lease.
@@ -85,13 +84,17 @@ impl World {
         self.hosts[number].disk.set_fault(Some(fault));
     }
 
-    /// Raft survives the loss of one server's data, if no other one is being replaced.
+    /// Raft survives the loss of one server's data, if no other one is being replaced and everybody knows it: a server
+    /// that has not heard that another one's removal is decided still counts that one for its quorum.
     fn may_flip(&self, number: usize) -> bool {
         let Some(leader) = self.leader().and_then(|leader| self.hosts[leader].node.as_ref()) else { return false };
         let servers = leader.servers();
-        let is_ours = |server: &Server| self.hosts.iter().any(|host| host.server.id == server.id);
-        let whole = self.hosts.iter().all(|host| host.flipped.is_none()) && servers.iter().all(is_ours);
-        whole && servers.voters() >= 3 && self.hosts[number].node.is_some()
+        let known = |server: &Server| {
+            let host = self.hosts.iter().find(|host| host.server.id == server.id);
+            let node = host.filter(|host| host.flipped.is_none()).and_then(|host| host.node.as_ref());
+            node.is_some_and(|node| node.servers() == servers)
+        };
+        servers.voters() >= 3 && servers.iter().all(known) && self.hosts[number].node.is_some()
     }
 
     /// One bit of what the server has on disk changes while it does not run.
@@ -148,7 +151,8 @@ impl World {
                 return self.compare();
             }
         }
-        let states: Vec<_> = self.hosts.iter().map(|host| host.node.as_ref().map(Node::status)).collect();
+        let nodes = self.hosts.iter().filter_map(|host| host.node.as_ref());
+        let states: Vec<_> = nodes.map(|node| (node.status(), node.servers().clone())).collect();
         panic!("no agreement a minute after all faults ended: {states:#?}");
     }
 

@@ -91,7 +91,7 @@ pub(super) async fn list_nodes(call: Call<'_>) -> Answer {
     let interests = |_: &DcRequest| vec![topic(Topic::Nodes)];
     call.read(interests, |look, args| {
         let mut nodes: Vec<Node> = readable_nodes(look, args).map(|entry| (*entry.node).clone()).collect();
-        by_distance(look.state, &args.source, &mut nodes, |node| &node.node);
+        by_distance(look, &args.source, &mut nodes, |node| &node.node);
         Ok((look.state.nodes_index(), NodesReply { nodes: Some(nodes), ..<_>::default() }))
     })
     .await
@@ -138,7 +138,7 @@ pub(super) async fn service_nodes(call: Call<'_>) -> Answer {
         let (index, instances) = matching_instances(look, args);
         let mut nodes: Vec<ServiceNode> =
             instances.into_iter().map(|(node, service)| node.service_node(service)).collect();
-        by_distance(look.state, &args.source, &mut nodes, |node| &node.node);
+        by_distance(look, &args.source, &mut nodes, |node| &node.node);
         Ok((index, ServiceNodesReply { service_nodes: Some(nodes), ..<_>::default() }))
     })
     .await

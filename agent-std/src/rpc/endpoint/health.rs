@@ -31,7 +31,7 @@ pub(super) async fn service_checks(call: Call<'_>) -> Answer {
         };
         let checks = look.state.checks().filter(wanted);
         let mut checks: Vec<HealthCheck> = checks.map(|(_, check)| (**check).clone()).collect();
-        by_distance(look.state, &args.source, &mut checks, |check| &check.node);
+        by_distance(look, &args.source, &mut checks, |check| &check.node);
         Ok((look.state.checks_index(), HealthChecksReply { health_checks: Some(checks), ..<_>::default() }))
     })
     .await
@@ -51,7 +51,7 @@ pub(super) async fn checks_in_state(call: Call<'_>) -> Answer {
         };
         let checks = look.state.checks().filter(wanted);
         let mut checks: Vec<HealthCheck> = checks.map(|(_, check)| (**check).clone()).collect();
-        by_distance(look.state, &args.source, &mut checks, |check| &check.node);
+        by_distance(look, &args.source, &mut checks, |check| &check.node);
         let index = if filters.is_some() { look.state.node_checks_index() } else { look.state.checks_index() };
         Ok((index, HealthChecksReply { health_checks: Some(checks), ..<_>::default() }))
     })
@@ -67,7 +67,7 @@ pub(super) async fn service_nodes(call: Call<'_>) -> Answer {
         let (index, instances) = matching_instances(look, args);
         let mut nodes: Vec<CheckServiceNode> =
             instances.into_iter().map(|(node, service)| node.instance(service)).collect();
-        by_distance(look.state, &args.source, &mut nodes, |instance| &instance.node.node);
+        by_distance(look, &args.source, &mut nodes, |instance| &instance.node.node);
         Ok((index, CheckServiceNodesReply { nodes: Some(nodes), ..<_>::default() }))
     })
     .await

@@ -16,7 +16,7 @@ pub(super) async fn node_dump(call: Call<'_>) -> Answer {
     let interests = |_: &DcRequest| [Topic::Nodes, Topic::Services, Topic::Checks].map(topic).into();
     call.read(interests, |look, args| {
         let mut dump: Vec<NodeInfo> = readable_nodes(look, args).map(|entry| readable_info(look, entry)).collect();
-        by_distance(look.state, &args.source, &mut dump, |info| &info.node);
+        by_distance(look, &args.source, &mut dump, |info| &info.node);
         Ok((look.state.catalog_index(), NodeDumpReply { dump: Some(dump), ..<_>::default() }))
     })
     .await
@@ -37,7 +37,7 @@ pub(super) async fn service_dump(call: Call<'_>) -> Answer {
             (!args.use_service_kind || args.service_kind == service.kind) && look.may_read_instance(node, service)
         });
         let mut nodes: Vec<CheckServiceNode> = wanted.map(|(node, service)| node.instance(service)).collect();
-        by_distance(look.state, &args.source, &mut nodes, |instance| &instance.node.node);
+        by_distance(look, &args.source, &mut nodes, |instance| &instance.node.node);
         Ok((look.state.catalog_index(), CheckServiceNodesReply { nodes: Some(nodes), ..<_>::default() }))
     })
     .await

@@ -200,7 +200,7 @@ fn found(call: &Call<'_>, look: &Look<'_>, query: &PreparedQuery, limit: i64, ne
         })
         .collect();
     instances.shuffle(&mut rand::rng());
-    sort::by_distance(look.state, near, &mut instances, |(node, _)| &node.node.node);
+    sort::by_distance(look, near, &mut instances, |(node, _)| &node.node.node);
     if let Some(limit) = usize::try_from(limit).ok().filter(|&limit| limit > 0) {
         instances.truncate(limit);
     }

@@ -200,3 +200,26 @@ async fn keys_are_changed_in_all_pools() {
     let refused = rpc.call::<_, KeyringReply>("Internal.KeyringOperation", &refused).await;
     assert_eq!(text(refused), "argument error: LocalOnly can only be used for List operations");
 }
+
+#[tokio::test]
+async fn what_is_near_is_near_at_home_only() {
+    let (_one, two) = federation().await;
+    let rpc = two.bench.local();
+    let at = |x: f64| Coordinate { vec: Some([vec![x], vec![0.0; 7]].concat()), ..<_>::default() };
+    for (name, x) in [("a", 3.0), ("b", 2.0), ("c", 1.0)] {
+        let register = RegisterRequest { datacenter: "dc2".into(), ..web(name, "v1") };
+        let _: Empty = rpc.call("Catalog.Register", &register).await.unwrap();
+        let update =
+            CoordinateRequest { datacenter: "dc2".into(), node: name.into(), coord: Some(at(x)), ..<_>::default() };
+        let _: Empty = rpc.call("Coordinate.Update", &update).await.unwrap();
+    }
+    let batch = two.bench.server.take_coordinates(9);
+    two.bench.server.propose(crate::state::command::Command::Coordinates(batch)).await.unwrap();
+    for (datacenter, order) in [("dc2", "cba"), ("", "cba"), ("dc1", "abc")] {
+        let source = QuerySource { datacenter: datacenter.into(), node: "c".into(), ..<_>::default() };
+        let request = ServiceRequest { datacenter: "dc2".into(), source, ..service("web") };
+        let reply: ServiceNodesReply = rpc.call("Catalog.ServiceNodes", &request).await.unwrap();
+        let found: String = reply.service_nodes.unwrap().into_iter().map(|row| row.node).collect();
+        assert_eq!(found, order, "{datacenter:?}");
+    }
+}
