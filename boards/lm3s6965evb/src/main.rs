@@ -232,7 +232,7 @@ async fn heed_buttons(link: &'static Link<'static>) {
     loop {
         let command = match buttons.next().await {
             Button::Up => Command::UserEvent { name: "button", payload: b"up", coalesce: false },
-            Button::Down => Command::Query { name: "button", payload: b"down", ack: true },
+            Button::Down => Command::Query { name: "button", payload: b"down", relay_factor: 0, ack: true },
             Button::Left => {
                 link.look(|agent| {
                     for member in agent.members() {
