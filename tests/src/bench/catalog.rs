@@ -79,7 +79,7 @@ fn fill(server: &Agent, nodes: usize) -> Result<()> {
 /// A registration: every tenth node has the service `web`.
 fn node(number: usize) -> Value {
     let id = format!("service-{number}");
-    let service = if number % 10 == 0 { "web".to_owned() } else { format!("other-{}", number % 100) };
+    let service = if number.is_multiple_of(10) { "web".to_owned() } else { format!("other-{}", number % 100) };
     let check = |check: usize| {
         json!({
             "CheckID": format!("check-{number}-{check}"), "Name": format!("check {check}"), "Status": "passing",
