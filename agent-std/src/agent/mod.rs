@@ -207,7 +207,8 @@ async fn serve(config: Arc<Config>, product: Product) -> Result<u8, StartError> 
     let rpc = match &running {
         Some(running) => Rpc::new(running.server.clone()),
         None => {
-            let client = Arc::new(Client::new(Pool::from_address(config.bind_addr), servers.clone()));
+            let client =
+                Arc::new(Client::new(Pool::from_address(config.bind_addr), servers.clone()).limited(config.rpc_rate));
             tasks.spawn(rebalance(client.clone()));
             Rpc::new(client)
         }

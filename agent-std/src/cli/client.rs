@@ -7,8 +7,9 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use clap::ArgMatches;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, body::Body as _, header};
 use hyper_util::rt::TokioIo;
+use indicatif::ProgressBar;
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -41,6 +42,7 @@ pub struct Client {
     /// Parameters that every request carries: `dc`, `stale`.
     common: Vec<(&'static str, String)>,
     runtime: tokio::runtime::Runtime,
+    progress: ProgressBar,
 }
 
 /// An answer with status 200, or 404 where the caller allows it.
@@ -133,7 +135,14 @@ impl Client {
             basic_auth: context.env("CONSUL_HTTP_AUTH"),
             common,
             runtime,
+            progress: ProgressBar::hidden(),
         })
+    }
+
+    /// Shows on `progress` how much of an answer has come.
+    #[must_use]
+    pub fn with_progress(self, progress: ProgressBar) -> Self {
+        Client { progress, ..self }
     }
 
     /// GET, decoded.
@@ -259,7 +268,14 @@ impl Client {
         let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
+        if let Some(octets) = response.body().size_hint().exact() {
+            self.progress.set_length(octets);
+        }
+        let body = response.into_body().map_frame(|frame| {
+            self.progress.inc(frame.data_ref().map_or(0, |data| data.len() as u64));
+            frame
+        });
+        let body = Limited::new(body, MAX_ANSWER)
             .collect()
             .await
             .map_err(|error| format!("reading the answer: {error}"))?

@@ -4,9 +4,11 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::ArgMatches;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     Kind, Spec,
@@ -72,6 +74,14 @@ fn checked(from: impl Read) -> Result<(Meta, NotHeld), ArchiveError> {
     })
 }
 
+/// Something to look at while the servers work: on standard error, and only where that is a terminal.
+fn progress(template: &str, message: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let progress = ProgressBar::no_length().with_style(style).with_message(message);
+    progress.enable_steady_tick(Duration::from_millis(100));
+    progress
+}
+
 fn opened(path: &Path) -> Result<File, Failure> {
     File::open(path).map_err(|error| {
         let why = match error.kind() {
@@ -87,8 +97,11 @@ fn save(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
     let path = file_of(matches)?;
     let client = Client::new(context, matches)
         .map_err(|error| format!("Error connecting to {} agent: {error}", context.product.name()))?;
+    let progress = progress("{msg} {bar:30} {bytes}/{total_bytes}", "receiving the archive:");
+    let client = client.with_progress(progress.clone());
     let archive = client.octets("/v1/snapshot").map_err(|error| format!("Error saving snapshot: {error}"))?;
     let (meta, _) = checked(&archive[..]).map_err(|error| format!("Error verifying snapshot: {error}"))?;
+    progress.finish_and_clear();
     whole_file::write(&path, &archive).map_err(|error| format!("Error writing snapshot file: {error}"))?;
     context.say(&format!("Saved and verified snapshot to index {}", meta.index));
     Ok(())
@@ -102,7 +115,9 @@ fn restore(context: &mut Context<'_>, matches: &ArgMatches) -> Outcome {
         .map_err(|error| format!("Error connecting to {} agent: {error}", context.product.name()))?;
     // Whether it is good is the servers' to say, which may know more than this program.
     let not_held = checked(&archive[..]).map(|(_, not_held)| not_held).unwrap_or_default();
+    let progress = progress("{spinner} {msg} {elapsed}", "the servers restore it:");
     client.put("/v1/snapshot", &[], archive).map_err(|error| format!("Error restoring snapshot: {error}"))?;
+    progress.finish_and_clear();
     context.say("Restored snapshot");
     if context.product == Product::Lictor {
         for (name, count) in not_held {

@@ -175,6 +175,8 @@ pub struct Config {
     pub http_max_conns_per_client: usize,
     /// What one source of RPC connections may do.
     pub rpc_limits: rpc::listener::Limits,
+    /// `limits.rpc_rate` and `limits.rpc_max_burst`: of a client's calls to servers; none: as many as come.
+    pub rpc_rate: Option<rpc::Rate>,
     /// Headers added to every HTTP answer.
     pub response_headers: BTreeMap<String, String>,
     /// Accept control characters in HTTP paths.
@@ -390,6 +392,7 @@ impl Config {
                 )?,
                 handshake: rpc_handshake,
             },
+            rpc_rate: rate(low.limits.rpc_rate, low.limits.rpc_max_burst)?,
             response_headers: low.http_config.response_headers,
             disable_http_unprintable_char_filter: low.disable_http_unprintable_char_filter.unwrap_or(false),
             raft_multiplier: u8::try_from(raft_multiplier).ok().filter(|n| (1..=10).contains(n)).ok_or_else(|| {
@@ -502,6 +505,14 @@ fn entries(name: &str, given: Option<i64>) -> Result<Option<u64>, String> {
     let given = given.unwrap_or(0);
     let entries = u64::try_from(given).map_err(|_| format!("{name} cannot be {given}. Must not be negative"))?;
     Ok((entries > 0).then_some(entries))
+}
+
+/// A negative rate, Consul's default, is no limit.
+fn rate(per_second: Option<f64>, burst: Option<i64>) -> Result<Option<rpc::Rate>, String> {
+    let burst = burst.unwrap_or(1000);
+    let burst = u32::try_from(burst)
+        .map_err(|_| format!("limits.rpc_max_burst cannot be {burst}. Must be between 0 and 4294967295"))?;
+    Ok(per_second.filter(|rate| *rate >= 0.0).map(|per_second| rpc::Rate { per_second, burst }))
 }
 
 fn positive(name: &str, given: Option<i64>, default: usize) -> Result<usize, String> {

@@ -150,7 +150,9 @@ pub struct Limits {
     pub http_max_conns_per_client: Option<i64>,
     pub kv_max_value_size: Option<i64>,
     pub rpc_handshake_timeout: Option<String>,
+    pub rpc_max_burst: Option<i64>,
     pub rpc_max_conns_per_client: Option<i64>,
+    pub rpc_rate: Option<f64>,
 }
 
 /// Our own settings, which Consul does not have.

@@ -14,6 +14,8 @@ pub enum Shape {
     Bool,
     /// A whole number.
     Int,
+    /// Any number.
+    Float,
     /// A text; durations too.
     Text,
     /// A number of nanoseconds or a duration's text (HTTP only accepts the number).
@@ -158,9 +160,9 @@ const LIMITS: &[Key] = &[
     key("kv_max_value_size", Int),
     not_yet("https_handshake_timeout", "\"5s\""),
     key("rpc_handshake_timeout", Text),
-    not_yet("rpc_max_burst", "1000"),
-    not_yet("rpc_rate", "-1"),
+    key("rpc_max_burst", Int),
     key("rpc_max_conns_per_client", Int),
+    key("rpc_rate", Shape::Float),
     not_yet("txn_max_req_len", "524288"),
 ];
 
@@ -386,9 +388,11 @@ fn walk(shape: &Shape, spelling: Spelling, path: &str, value: &mut Value, proble
     match (shape, &mut *value) {
         (Shape::Bool, Value::Bool(_)) | (Shape::Text | Shape::Span, Value::String(_)) | (Shape::Value, _) => {}
         (Shape::Int, Value::Number(number)) if number.is_i64() => {}
+        (Shape::Float, Value::Number(_)) => {}
         (Shape::Span, Value::Number(number)) if spelling == Spelling::Http && number.is_i64() => {}
         (Shape::Bool, _) => mismatch(path, "bool", value, problems),
         (Shape::Int, _) => mismatch(path, "int", value, problems),
+        (Shape::Float, _) => mismatch(path, "float64", value, problems),
         (Shape::Text | Shape::Span, _) => mismatch(path, "string", value, problems),
         (Shape::Texts, Value::Object(map)) => {
             for (name, inner) in map {
@@ -506,7 +510,7 @@ mod tests {
         assert_eq!(problems.missing, ["acl", "recursors", "ui"]);
         let (value, problems) = file(json!({
             "ui": false, "enable_debug": false, "connect": {"enabled": false}, "acl_default_policy": "allow",
-            "limits": {"rpc_rate": -1}, "watches": []
+            "limits": {"https_handshake_timeout": "5s"}, "watches": []
         }));
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(value, json!({"limits": {}}));

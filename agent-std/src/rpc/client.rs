@@ -9,7 +9,11 @@ use std::{
 use rand::seq::SliceRandom as _;
 use tokio::{sync::watch, time::Instant};
 
-use super::{BoxFuture, Caller, Pool, RpcError, snapshot};
+use super::{
+    BoxFuture, Caller, Pool, RpcError,
+    rate::{Bucket, Rate},
+    snapshot,
+};
 use crate::model::{QueryMeta, SnapshotRequest};
 
 /// `performance.rpc_hold_timeout`: how long a call may wait for a leader.
@@ -32,12 +36,25 @@ pub struct Client {
     known: watch::Receiver<Vec<ServerInfo>>,
     /// In the order of use: the first is asked; one that fails goes to the end.
     order: Mutex<Vec<SocketAddr>>,
+    bucket: Option<Bucket>,
 }
 
 impl Client {
     /// `known` are the alive servers of the own datacenter, kept up to date from gossip.
     pub fn new(pool: Pool, known: watch::Receiver<Vec<ServerInfo>>) -> Self {
-        Client { pool, known, order: Mutex::default() }
+        Client { pool, known, order: Mutex::default(), bucket: None }
+    }
+
+    /// With a limit on its calls; what is above it is refused.
+    #[must_use]
+    pub fn limited(self, rate: Option<Rate>) -> Self {
+        Client { bucket: rate.map(Bucket::new), ..self }
+    }
+
+    /// Whether one more call may be made now.
+    fn admit(&self) -> Result<(), RpcError> {
+        let admitted = self.bucket.as_ref().is_none_or(Bucket::take);
+        if admitted { Ok(()) } else { Err(RpcError::endpoint("RPC rate limit exceeded")) }
     }
 
     /// The server to ask now. New servers join at a random place, so that clients spread over them.
@@ -95,6 +112,7 @@ impl Client {
     }
 
     async fn run(&self, method: &'static str, args: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+        self.admit()?;
         let deadline = Instant::now() + HOLD;
         let mut failed = 0;
         loop {
@@ -143,6 +161,7 @@ pub(super) fn is_read(method: &str) -> bool {
 
 impl Client {
     async fn run_snapshot(&self, request: SnapshotRequest, archive: Vec<u8>) -> Result<(QueryMeta, Vec<u8>), RpcError> {
+        self.admit()?;
         let deadline = Instant::now() + HOLD;
         let mut failed = 0;
         loop {

@@ -319,6 +319,19 @@ async fn a_client_turns_to_another_server() {
 }
 
 #[tokio::test]
+async fn a_client_refuses_what_is_above_its_rate() {
+    let bench = Bench::start().await;
+    let (_, known) = watch::channel(vec![ServerInfo { name: "s1".into(), address: bench.address }]);
+    let client = Client::new(Pool::default(), known).limited(Some(Rate { per_second: 0.0, burst: 2 }));
+    let rpc = Rpc::new(std::sync::Arc::new(client));
+    for _ in 0..2 {
+        let _: Empty = rpc.call("Status.Ping", &Empty {}).await.unwrap();
+    }
+    let error = rpc.call::<_, Empty>("Status.Ping", &Empty {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "RPC rate limit exceeded");
+}
+
+#[tokio::test]
 async fn sessions_lock_keys_and_can_be_renewed() {
     let (server, _) = solo::server();
     let rpc = Rpc::new(server);

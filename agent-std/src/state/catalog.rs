@@ -166,9 +166,16 @@ impl Change {
         }
         check.modify_index = self.index;
         let critical = check.status == CRITICAL;
+        let was = known.as_ref().filter(|known| known.status != check.status).map(|known| known.status.clone());
         let moved = known.filter(|known| known.service_id != check.service_id);
         let check = Arc::new(check);
-        self.with_node(key, |entry| entry.checks.insert(Arc::clone(&id), Arc::clone(&check)));
+        let unix_millis = self.unix_millis;
+        self.with_node(key, |entry| {
+            if let Some(was) = was {
+                entry.note_transition(&id, &was, &check, unix_millis);
+            }
+            entry.checks.insert(Arc::clone(&id), Arc::clone(&check));
+        });
         self.state.indexes.checks = self.index;
         for check in moved.iter().chain([&check]) {
             self.touch_check(key, check);
@@ -198,7 +205,11 @@ impl Change {
 
     /// Removes a check of node `key`.
     pub fn remove_check(&mut self, key: &Name, id: &str) -> bool {
-        let Some(check) = self.with_node(key, |entry| entry.checks.remove(id)).flatten() else { return false };
+        let removed = self.with_node(key, |entry| {
+            entry.transitions.remove(id);
+            entry.checks.remove(id)
+        });
+        let Some(check) = removed.flatten() else { return false };
         self.state.indexes.checks = self.index;
         self.touch_check(key, &check);
         self.end_sessions_of_check(key, id);
@@ -207,7 +218,7 @@ impl Change {
 
     /// Removes node `key` with everything on it.
     pub fn remove_node(&mut self, key: &Name) -> bool {
-        let Some(NodeEntry { node, services, checks, coordinates, sessions }) =
+        let Some(NodeEntry { node, services, checks, coordinates, sessions, transitions: _ }) =
             self.state.nodes.get(key).map(|entry| (**entry).clone())
         else {
             return false;

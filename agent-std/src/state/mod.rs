@@ -6,7 +6,7 @@
 //! blocking reads that it concerns ([`Store::watch`]).
 //!
 //! `catalog`, `kv`, `session`, `coordinate`, `query`, `operator` and `txn` hold the writes, `read` the reads, `command`
-//! what the log stores, `persist` the snapshot, `consul` the content of Consul's archives, `restore` how one takes over.
+//! what the log stores, `transitions` what checks have been, `persist` the snapshot, `consul` the content of Consul's archives, `restore` how one takes over.
 
 mod catalog;
 pub mod command;
@@ -21,6 +21,7 @@ mod read;
 mod restore;
 mod session;
 mod tables;
+mod transitions;
 mod txn;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use persist::RestoreError;
 pub use restore::RestorePiece;
 use tables::Change;
 pub use tables::{NodeEntry, State};
+pub use transitions::Transition;
 pub use watch::{Interest, Topic, Watch};
 
 /// Why a write was refused, in Consul's words. Nothing was changed.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     RestorePiece,
     tables::{Indexes, Name, NodeEntry, State, Tombstone, fold},
+    transitions::Transition,
 };
 use crate::{
     model::{
@@ -78,6 +79,8 @@ pub(super) struct NodeRecord {
     pub services: Vec<NodeService>,
     pub checks: Vec<HealthCheck>,
     pub coordinates: Vec<NodeCoordinate>,
+    /// By check id.
+    pub transitions: Vec<(String, Vec<Transition>)>,
 }
 
 impl State {
@@ -96,6 +99,7 @@ impl State {
                 services: entry.services.values().map(|service| (**service).clone()).collect(),
                 checks: entry.checks.values().map(|check| (**check).clone()).collect(),
                 coordinates: entry.coordinates().collect(),
+                transitions: entry.transitions.iter().map(|(id, all)| (id.to_string(), all.to_vec())).collect(),
             };
             out.record(NODE, &record)?;
         }
@@ -239,6 +243,7 @@ impl State {
                 .into_iter()
                 .filter_map(|c| Some((Name::from(c.segment), Arc::new(c.coord?))))
                 .collect(),
+            transitions: record.transitions.into_iter().map(|(id, all)| (Name::from(id), Arc::from(all))).collect(),
             ..NodeEntry::default()
         };
         self.nodes.insert(key, Arc::new(entry));

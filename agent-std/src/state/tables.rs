@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
-use super::watch::Topic;
+use super::{transitions::Transition, watch::Topic};
 use crate::model::{AutopilotConfig, Coordinate, DirEntry, HealthCheck, Node, NodeService, PreparedQuery, Session};
 
 /// Shared text: cloning a path of the maps must not copy names.
@@ -46,6 +46,8 @@ pub struct NodeEntry {
     pub checks: OrdMap<Name, Arc<HealthCheck>>,
     /// Coordinates by segment.
     pub coordinates: OrdMap<Name, Arc<Coordinate>>,
+    /// What the checks' status has been, by their id.
+    pub(super) transitions: OrdMap<Name, Arc<[Transition]>>,
     /// Sessions that die with it.
     pub(super) sessions: OrdSet<Name>,
 }

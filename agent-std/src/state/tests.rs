@@ -225,10 +225,51 @@ fn transactions_are_all_or_nothing() {
 }
 
 #[test]
+fn the_last_changes_of_a_check_are_kept() {
+    let mut bench = Bench::default();
+    bench.ok(register(node("a", "")));
+    bench.ok(register(service("a", "web")));
+    let set = |bench: &mut Bench, status: &str, output: &str| {
+        let mut request = service("a", "web");
+        for check in request.checks.iter_mut().flatten() {
+            (check.status, check.output) = (status.into(), output.into());
+        }
+        bench.ok(register(request));
+    };
+    let kept = |bench: &Bench| bench.store.state().node("a").unwrap().transitions("service:web").to_vec();
+    assert_eq!(kept(&bench), [], "its first registration is no change");
+    set(&mut bench, PASSING, "another output is none either");
+    assert_eq!(kept(&bench), []);
+    let long = "ü".repeat(1000);
+    set(&mut bench, CRITICAL, &long);
+    let first = Transition {
+        unix_millis: bench.index * 1000,
+        from: PASSING.into(),
+        to: CRITICAL.into(),
+        output: "ü".repeat(256),
+    };
+    assert_eq!(kept(&bench), [first]);
+    for round in 0..20 {
+        set(&mut bench, if round % 2 == 0 { PASSING } else { CRITICAL }, &round.to_string());
+    }
+    let outputs: Vec<String> = kept(&bench).into_iter().map(|change| change.output).collect();
+    assert_eq!(outputs, (4..20).map(|round| round.to_string()).collect::<Vec<_>>(), "the last 16");
+    bench.ok(Command::Deregister(DeregisterRequest {
+        node: "a".into(),
+        check_id: "service:web".into(),
+        ..<_>::default()
+    }));
+    assert_eq!(kept(&bench), []);
+}
+
+#[test]
 fn a_snapshot_gives_the_same_state() {
     let mut bench = Bench::default();
     bench.ok(register(node("a", "id-a")));
     bench.ok(register(service("a", "web")));
+    let mut changed = service("a", "web");
+    changed.checks.iter_mut().flatten().for_each(|check| check.status = CRITICAL.into());
+    bench.ok(register(changed));
     bench.session(S1, "a");
     bench.kv("lock", DirEntry { session: S1.into(), ..entry("k", "v") });
     bench.kv("set", entry("gone", "v"));

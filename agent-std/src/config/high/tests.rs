@@ -37,6 +37,18 @@ fn defaults_of_a_client() {
 }
 
 #[test]
+fn calls_are_limited_when_a_rate_is_set() {
+    let rate = |limits: Value| resolve(json!({ "limits": limits })).map(|config| config.rpc_rate);
+    assert_eq!(rate(json!({})), Ok(None));
+    assert_eq!(rate(json!({"rpc_rate": -1})), Ok(None), "Consul's default");
+    assert_eq!(rate(json!({"rpc_rate": 2.5})), Ok(Some(rpc::Rate { per_second: 2.5, burst: 1000 })));
+    let both = json!({"rpc_rate": 0, "rpc_max_burst": 7});
+    assert_eq!(rate(both), Ok(Some(rpc::Rate { per_second: 0.0, burst: 7 })));
+    let error = rate(json!({"rpc_max_burst": -1})).unwrap_err();
+    assert!(error.contains("limits.rpc_max_burst cannot be -1"), "{error}");
+}
+
+#[test]
 fn servers_stay_when_told_to_stop() {
     let config = resolve(json!({"server": true})).unwrap();
     assert!(!config.leave_on_terminate && config.skip_leave_on_interrupt);

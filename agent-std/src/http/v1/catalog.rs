@@ -104,8 +104,9 @@ pub(super) fn about(api: &Api, ask: &Ask, name: &str) -> ServiceRequest {
     }
 }
 
-pub(super) async fn service(api: &Api, ask: &Ask) -> Result {
-    let request = about(api, ask, named(ask, "Missing service name")?);
+/// Instances of a service; with `connect` those that take its connections in the mesh.
+pub(super) async fn service(api: &Api, ask: &Ask, connect: bool) -> Result {
+    let request = ServiceRequest { connect, ..about(api, ask, named(ask, "Missing service name")?) };
     let reply: ServiceNodesReply =
         api.read(ask, "Catalog.ServiceNodes", |options| ServiceRequest { options, ..request.clone() }).await?;
     let mut found = reply.service_nodes.unwrap_or_default();

@@ -48,8 +48,9 @@ pub(super) async fn state(api: &Api, ask: &Ask) -> Result {
     checks_reply(ask, reply)
 }
 
-pub(super) async fn service(api: &Api, ask: &Ask) -> Result {
-    let request = about(api, ask, named(ask, "Missing service name")?);
+/// Instances of a service; with `connect` those that take its connections in the mesh.
+pub(super) async fn service(api: &Api, ask: &Ask, connect: bool) -> Result {
+    let request = ServiceRequest { connect, ..about(api, ask, named(ask, "Missing service name")?) };
     let passing = match ask.params.first("passing") {
         "" => ask.params.has("passing"),
         text => parse_bool(text).ok_or_else(|| HttpError::bad("Invalid value for ?passing"))?,
