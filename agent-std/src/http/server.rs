@@ -154,10 +154,21 @@ where
     }
 }
 
-async fn answer(api: &Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// The request itself is no part of the future: its headers are let go before the handler begins, which may wait for
+/// minutes, and thousands may.
+fn answer<'a>(api: &'a Api, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + 'a {
     let gzip = accepts_gzip(request.headers());
-    let response = plain_answer(api, request).await;
-    if gzip { compressed(response) } else { response }.map(Full::new)
+    let received = Box::pin(receive(api, request));
+    async move {
+        let response = match received.await {
+            Ok((endpoint, ask, indent)) => {
+                let reply = v1::call(api, endpoint, &ask).await.unwrap_or_else(Reply::from);
+                finish(api, reply, indent, true)
+            }
+            Err(response) => response,
+        };
+        if gzip { compressed(response) } else { response }.map(Full::new)
+    }
 }
 
 /// Whether the client takes gzip: named, and not with weight zero.
@@ -184,16 +195,6 @@ fn compressed(mut response: Response<Bytes>) -> Response<Bytes> {
         *response.body_mut() = octets.into();
     }
     response
-}
-
-async fn plain_answer(api: &Api, request: Request<Incoming>) -> Response<Bytes> {
-    // What the handler does not need is gone before it begins: it may wait for minutes.
-    let (endpoint, ask, indent) = match Box::pin(receive(api, request)).await {
-        Ok(received) => received,
-        Err(response) => return response,
-    };
-    let reply = v1::call(api, endpoint, &ask).await.unwrap_or_else(Reply::from);
-    finish(api, reply, indent, true)
 }
 
 /// What is asked, and whether the answer is to be indented; or the answer, where no handler is needed for it.

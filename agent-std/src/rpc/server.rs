@@ -284,7 +284,7 @@ impl Shared {
     ) -> impl Future<Output = Result<Vec<u8>, CallError>> + Send + 'a {
         // One copy of the code for all methods, and only as much memory as this one needs: thousands may wait here.
         let local = move || -> BoxFuture<'a, _> { Box::pin(local()) };
-        async move { self.answer_by(datacenter, freshness, method, args, &local).await }
+        async move { Box::pin(self.answer_by(datacenter, freshness, method, args, &local)).await }
     }
 
     async fn answer_by<'a>(
@@ -297,7 +297,7 @@ impl Shared {
     ) -> Result<Vec<u8>, CallError> {
         // Empty is an error in 1.8.7 and means the own one since 1.15; no peer relies on the error.
         if !datacenter.is_empty() && !datacenter.eq_ignore_ascii_case(&self.config.datacenter) {
-            return Ok(self.forward(datacenter, method, args).await?);
+            return Ok(Box::pin(self.forward(datacenter, method, args)).await?);
         }
         let deadline = Instant::now() + HOLD;
         loop {
