@@ -313,9 +313,18 @@ impl Leader {
 
     async fn write_coordinates(&self) {
         for _ in 0..COMMANDS_PER_BATCH {
-            let updates = self.server.take_coordinates(COORDINATES_PER_COMMAND);
+            let mut updates = self.server.take_coordinates(COORDINATES_PER_COMMAND);
+            if updates.is_empty() {
+                return;
+            }
+            // Places waver for ever; written is only what says something, or an idle cluster's log would grow.
+            let state = self.server.store().state();
+            updates.retain(|update| {
+                let known = state.node(&update.node).and_then(|node| node.coordinates.get(update.segment.as_str()));
+                update.coord.as_ref().is_some_and(|new| known.is_none_or(|known| new.is_news(known)))
+            });
             // Lost if it fails: the next ones come in seconds.
-            if updates.is_empty() || self.server.propose(Command::Coordinates(updates)).await.is_err() {
+            if !updates.is_empty() && self.server.propose(Command::Coordinates(updates)).await.is_err() {
                 return;
             }
         }

@@ -31,7 +31,27 @@ impl Coordinate {
         let adjusted = plain + self.adjustment + other.adjustment;
         if adjusted > 0.0 { adjusted } else { plain }
     }
+
+    /// Whether this differs from what is known by more than a place wavers while nothing moves: by a millisecond and by a
+    /// tenth of its distances, or by being much surer of itself.
+    pub fn is_news(&self, known: &Coordinate) -> bool {
+        let (ours, theirs) = (self.vec.as_deref().unwrap_or_default(), known.vec.as_deref().unwrap_or_default());
+        if ours.len() != theirs.len() {
+            return true;
+        }
+        let length = |squares: f64| squares.sqrt();
+        let moved = length(ours.iter().zip(theirs).map(|(a, b)| (a - b) * (a - b)).sum())
+            + (self.height - known.height).abs()
+            + (self.adjustment - known.adjustment).abs();
+        let size = length(theirs.iter().map(|a| a * a).sum()) + known.height;
+        moved > WAVER.max(size / 10.0) || known.error - self.error > SURER
+    }
 }
+
+/// Seconds by which a place may differ and still be the same.
+const WAVER: f64 = 0.001;
+/// By how much less the error must be; it begins at 1.5 and ends about 0.3.
+const SURER: f64 = 0.25;
 
 /// A place of the core.
 impl From<&agent_core::wire::coordinate::Coordinate> for Coordinate {
@@ -105,5 +125,18 @@ mod tests {
         assert!(near(at(0.0, 0.1, -5.0).distance(&at(3.0, 0.2, -5.0)), 3.3));
         assert!(near(at(0.0, 1e-5, 0.0).distance(&at(0.0, 1e-5, 0.0)), 2e-5));
         assert_eq!(Coordinate::default().distance(&at(0.0, 0.0, 0.0)), f64::INFINITY);
+    }
+
+    #[test]
+    fn what_wavers_is_no_news() {
+        let at =
+            |x: f64, height: f64, error: f64| Coordinate { vec: Some(vec![x, 0.0]), height, error, ..<_>::default() };
+        let known = at(0.001, 0.0001, 0.6);
+        assert!(!at(0.0018, 0.0001, 0.5).is_news(&known));
+        assert!(at(0.0021, 0.0002, 0.5).is_news(&known), "more than a millisecond");
+        assert!(at(0.001, 0.0001, 0.3).is_news(&known), "much surer");
+        assert!(!at(0.104, 0.0, 0.5).is_news(&at(0.1, 0.0, 0.5)), "less than a tenth of a long way");
+        assert!(at(0.111, 0.0, 0.5).is_news(&at(0.1, 0.0, 0.5)));
+        assert!(Coordinate::default().is_news(&known));
     }
 }
