@@ -289,7 +289,7 @@ impl Pool<'_> {
             STATUS => {
                 let (node, ltime) = (r.text()?, r.uint()?);
                 if is_staged_left(stage, node) {
-                    self.on_leave_intent(now, &Intent { ltime: ltime.saturating_add(1), node, prune: false }, false);
+                    self.on_left_there(now, node, ltime);
                 } else {
                     self.on_join_intent(now, &Intent { ltime, node, prune: false }, false);
                 }
@@ -301,6 +301,22 @@ impl Pool<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The other side has `node` as left since `ltime`.
+    ///
+    /// Each table adds one to that time when it hears of it (spec §9.4), without end: whoever has returned meanwhile could
+    /// not say so with a later one, and would be leaving for ever. So this says something only of members that are failed
+    /// or not known here. Who is alive here when the records of
+    /// the same exchange have been merged has returned.
+    fn on_left_there(&mut self, now: Instant, node: &str, ltime: u64) {
+        let more = match self.members.find(node) {
+            Some(MemberId::SELF) => 1,
+            Some(id) if self.members.get(id).status() == MemberStatus::Failed => 1,
+            Some(_) => return self.clock.witness(ltime),
+            None => 0,
+        };
+        self.on_leave_intent(now, &Intent { ltime: ltime.saturating_add(more), node, prune: false }, false);
     }
 
     /// One member of a remote state (spec §7.3, "Push/pull merge"): never straight to dead.

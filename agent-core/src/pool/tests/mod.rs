@@ -333,6 +333,30 @@ fn force_leave_makes_the_failed_left_and_prune_erases_them() {
     assert_eq!(world.pools[0].force_leave(world.now, "nobody", false), Err(CommandError::Unknown));
 }
 
+/// An old table says of who has come back that it left, with a time later than any that it could know.
+#[test]
+fn who_has_come_back_is_not_leaving_by_an_old_table() {
+    let mut world = joined(4, |_, _| {});
+    world.up[3] = false;
+    world.run(Duration::from_secs(30));
+    world.pools[1].force_leave(world.now, "node-3", false).unwrap();
+    world.run(Duration::from_secs(3));
+    assert!((0..3).all(|at| world.statuses(at)["node-3"] == MemberStatus::Left));
+    // It sleeps while the other returns.
+    world.up[2] = false;
+    let id = world.pools[2].members.find("node-3").unwrap();
+    world.pools[2].members.get_mut(id).status_ltime += 100;
+    world.pools[3] = World::start(config(3), 99, world.now);
+    world.up[3] = true;
+    world.pools[3].join(world.now, "10.0.0.1", true).unwrap();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.statuses(0)["node-3"], MemberStatus::Alive);
+    world.up[2] = true;
+    world.pools[2].join(world.now, "10.0.0.1", true).unwrap();
+    world.run(Duration::from_secs(2));
+    assert!((0..4).all(|at| world.statuses(at)["node-3"] == MemberStatus::Alive), "{:?}", world.statuses(0));
+}
+
 /// A device's stage does not hold the records of all the members that it knows, and still hears what follows them.
 #[test]
 fn a_small_stage_hears_of_every_status() {
