@@ -32,8 +32,8 @@ impl Coordinate {
         if adjusted > 0.0 { adjusted } else { plain }
     }
 
-    /// Whether this differs from what is known by more than a place wavers while nothing moves: by a millisecond and by a
-    /// tenth of its distances, or by being much surer of itself.
+    /// Whether this differs from what is known by more than a place wavers while nothing moves: by five milliseconds and by
+    /// a tenth of its distances, or by being much surer of itself.
     pub fn is_news(&self, known: &Coordinate) -> bool {
         let (ours, theirs) = (self.vec.as_deref().unwrap_or_default(), known.vec.as_deref().unwrap_or_default());
         if ours.len() != theirs.len() {
@@ -48,10 +48,10 @@ impl Coordinate {
     }
 }
 
-/// Seconds by which a place may differ and still be the same.
-const WAVER: f64 = 0.001;
+/// Seconds by which a place may differ and still be the same: a busy machine's answers take that much longer.
+const WAVER: f64 = 0.005;
 /// By how much less the error must be; it begins at 1.5 and ends about 0.3.
-const SURER: f64 = 0.25;
+const SURER: f64 = 0.5;
 
 /// A place of the core.
 impl From<&agent_core::wire::coordinate::Coordinate> for Coordinate {
@@ -131,9 +131,9 @@ mod tests {
     fn what_wavers_is_no_news() {
         let at =
             |x: f64, height: f64, error: f64| Coordinate { vec: Some(vec![x, 0.0]), height, error, ..<_>::default() };
-        let known = at(0.001, 0.0001, 0.6);
-        assert!(!at(0.0018, 0.0001, 0.5).is_news(&known));
-        assert!(at(0.0021, 0.0002, 0.5).is_news(&known), "more than a millisecond");
+        let known = at(0.001, 0.0001, 0.9);
+        assert!(!at(0.0058, 0.0001, 0.5).is_news(&known));
+        assert!(at(0.0061, 0.0002, 0.9).is_news(&known), "more than five milliseconds");
         assert!(at(0.001, 0.0001, 0.3).is_news(&known), "much surer");
         assert!(!at(0.104, 0.0, 0.5).is_news(&at(0.1, 0.0, 0.5)), "less than a tenth of a long way");
         assert!(at(0.111, 0.0, 0.5).is_news(&at(0.1, 0.0, 0.5)));
