@@ -88,8 +88,8 @@ impl Pool<'_> {
     }
 
     /// Transmissions of one broadcast (spec §7.6). The formula lets a broadcast miss one of n members with a chance of
-    /// about n × e^-limit: with 4 transmissions among 9 members one event in 15 waits for the next full exchange with
-    /// somebody. A small pool therefore transmits as often as one of 100 members, which costs it little.
+    /// about n × e^-limit: with 4 transmissions among 9 members some events in a hundred wait for the next full exchange
+    /// with somebody. A small pool therefore transmits as often as one of 100 members, which costs it little.
     pub(super) fn transmit_limit(&self) -> u8 {
         let tens = log10_milli(self.size() + 1).div_ceil(1000).clamp(LEAST_TENS, 16) as u8;
         self.config.timing.retransmit_mult.saturating_mul(tens)
