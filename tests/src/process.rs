@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -100,9 +101,17 @@ impl Process {
     }
 }
 
+/// Whether a process's end shows its log: a test's output is seen only when it fails, a program's always.
+static SHOWN: AtomicBool = AtomicBool::new(true);
+
+/// Shows no logs when processes end: for programs that are no tests.
+pub fn keep_quiet() {
+    SHOWN.store(false, Ordering::Relaxed);
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        let words = self.last_words();
+        let words = if SHOWN.load(Ordering::Relaxed) { self.last_words() } else { String::new() };
         if !words.is_empty() {
             eprintln!("--- {}, process {}, its last lines:\n{words}", self.name, self.id());
         }

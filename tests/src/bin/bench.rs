@@ -20,6 +20,7 @@ const PARTS: [Part; 6] = [
 ];
 
 fn main() -> ExitCode {
+    agent_tests::process::keep_quiet();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -31,6 +31,7 @@ const ROOM: i32 = 215;
 const OVEN: i32 = 999;
 
 fn main() -> ExitCode {
+    agent_tests::process::keep_quiet();
     let once = std::env::args().skip(1).any(|arg| arg == "--once");
     match run(once) {
         Ok(()) => ExitCode::SUCCESS,
