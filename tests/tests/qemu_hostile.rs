@@ -5,7 +5,6 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
-    path::Path,
     time::Duration,
 };
 
@@ -15,11 +14,11 @@ use agent_tests::{
     Result,
     cluster::SETTLE,
     dns::{self, Kind, Record},
+    hostile::{spoil, vectors},
     ports,
     qemu::{Board, Forward, Network},
     wait,
 };
-use serde_json::Value;
 
 /// A board starts within 50 ms; the bound is for a machine that also compiles.
 const START: Duration = Duration::from_secs(20);
@@ -65,45 +64,6 @@ fn page(settings: &Settings<'_>) -> Vec<u8> {
     page[..len].to_vec()
 }
 
-/// The captured and the constructed bytes of one transport.
-fn vectors(transport: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent-core/vectors/gossip");
-    let mut all = Vec::new();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let list: Value = serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap();
-        for vector in list.as_array().unwrap().iter().filter(|vector| vector["transport"] == transport) {
-            let hex = vector["hex"].as_str().unwrap();
-            all.push((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect());
-        }
-    }
-    assert!(all.len() > 10);
-    all
-}
-
-/// One of `from`, usually damaged: octets changed, cut off, repeated, or the tail of another.
-fn spoil(from: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
-    let mut octets = from[rng.below(from.len())].clone();
-    for _ in 0..rng.below(4) {
-        let at = rng.below(octets.len());
-        match rng.below(5) {
-            0 => octets.truncate(at),
-            1 => octets.extend_from_within(at..),
-            2 => {
-                let other = &from[rng.below(from.len())];
-                octets.truncate(at);
-                octets.extend(&other[rng.below(other.len())..]);
-            }
-            _ => {
-                if let Some(octet) = octets.get_mut(at) {
-                    *octet = rng.next_u32() as u8;
-                }
-            }
-        }
-    }
-    octets.truncate(1400);
-    octets
-}
-
 fn throw(board: &Alone, door: SocketAddr, from: &[Vec<u8>], count: usize) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut rng = Rng::from_seed(&[9; 32]);
@@ -144,7 +104,7 @@ fn hostile_datagrams_and_questions_are_survived() {
     let board = Alone::start(&page(&settings)).unwrap();
     board.board.wait_for("agent board-alone up", START);
     board.is_well(BOARD).unwrap();
-    throw(&board, board.gossip(), &vectors("udp"), if long { 100_000 } else { 10_000 }).unwrap();
+    throw(&board, board.gossip(), &vectors("udp").unwrap(), if long { 100_000 } else { 10_000 }).unwrap();
     throw(&board, board.dns(), &questions(), if long { 100_000 } else { 10_000 }).unwrap();
     board.board.note_stack().unwrap();
 }
@@ -154,7 +114,7 @@ fn hostile_streams_are_survived() {
     let settings = Settings { node_name: BOARD, ..Settings::default() };
     let board = Alone::start(&page(&settings)).unwrap();
     board.board.wait_for("agent board-alone up", START);
-    let (vectors, mut rng) = (vectors("tcp"), Rng::from_seed(&[4; 32]));
+    let (vectors, mut rng) = (vectors("tcp").unwrap(), Rng::from_seed(&[4; 32]));
     for _ in 0..200 {
         // Refusing or resetting the connection is an answer too.
         if let Ok(mut stream) = TcpStream::connect_timeout(&board.gossip(), START) {
