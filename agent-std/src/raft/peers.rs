@@ -24,7 +24,7 @@ enum Peer {
 /// Reads the file's content. `known` are the servers that the survivor knows, `own` is itself, as it is configured now.
 ///
 /// # Errors
-/// Neither of the two forms, an empty list, or an address that no known server has.
+/// Neither of the two forms, an empty list, one without a voter, a server twice, or an address that no known server has.
 pub fn parse(text: &str, known: &Servers, own: &Server) -> Result<Servers, String> {
     const FORMS: &str =
         "expected [{\"id\": \"NODE-ID\", \"address\": \"IP:PORT\", \"non_voter\": false}, …] or [\"IP:PORT\", …]";
@@ -49,7 +49,16 @@ pub fn parse(text: &str, known: &Servers, own: &Server) -> Result<Servers, Strin
                 .ok_or_else(|| format!("this server knows none at {address}; give its id as well: {FORMS}"))
         }
     });
-    Ok(Servers::new(servers.collect::<Result<Vec<_>, String>>()?))
+    let servers = servers.collect::<Result<Vec<_>, String>>()?;
+    for (at, server) in servers.iter().enumerate() {
+        if servers[..at].iter().any(|other| other.id == server.id || other.address == server.address) {
+            return Err(format!("it names {} at {} twice", server.id, server.address));
+        }
+    }
+    if servers.iter().all(|server| server.suffrage != Suffrage::Voter) {
+        return Err("it names no voter: nobody could lead".to_owned());
+    }
+    Ok(Servers::new(servers))
 }
 
 #[cfg(test)]
@@ -82,6 +91,8 @@ mod tests {
             ("nope", "expected [{"),
             (r#"["10.0.0.9:8300"]"#, "knows none at 10.0.0.9:8300"),
             (r#"[{"id": "x"}]"#, "expected [{"),
+            (r#"["10.0.0.1:8300", "10.0.0.1:8300"]"#, "at 10.0.0.1:8300 twice"),
+            (r#"[{"id": "x", "address": "10.0.0.1:8300", "non_voter": true}]"#, "no voter"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");
